@@ -1,0 +1,12 @@
+# Everything is in tools/dev.py and runs without make too: python -m tools.dev help
+PYTHON ?= python3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: demo test lint coverage proof bench compare setup clean help
+
+demo test lint coverage bench compare setup clean help:
+	@$(PYTHON) -m tools.dev $@ $(ARGS)
+
+proof:
+	@$(PYTHON) -m tools.dev proof --concern=$(CONCERN) $(ARGS)

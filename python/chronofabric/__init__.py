@@ -1,0 +1,110 @@
+"""chronofabric: a real-time event fabric for Python with a Rust core.
+
+Examples
+--------
+>>> import chronofabric as cf
+>>> with cf.Fabric("plant") as fabric:
+...     temperatures = fabric.subscribe("plant/*/temperature")
+...     fabric.publish("plant/7/temperature", 21.5)
+...     event = temperatures.receive(timeout="10 ms")
+...     event.topic, event.payload
+('plant/7/temperature', 21.5)
+"""
+
+# How the package is laid out, from the ground up; a module imports only what stands above it here:
+#   errors.py    every public exception
+#   duration.py  durations, rates and instants as people write them
+#   _core        the Rust side: bus, clock, columns, logic, settings
+#   clock.py     time sources, stamps, the hybrid logical clock
+#   bus.py       events, subscriptions, publishers, with their asynchronous forms
+#   logic.py     formulas and monitors
+#   fabric/      the node: handlers, guards, sources, sinks, run files, reports
+#   apps/        what people run: the command line, its screen, the demonstration
+
+from __future__ import annotations
+
+from chronofabric import bus, clock, errors, fabric, logic
+from chronofabric._core import __version__
+from chronofabric._core.columns import Table
+from chronofabric.bus import (
+    Batch,
+    Books,
+    DeadLetter,
+    Event,
+    Flag,
+    NativeFunction,
+    Pattern,
+    Publisher,
+    Subscription,
+    regex,
+)
+from chronofabric.clock import CounterClock, HybridLogicalClock, SimulatedClock, Stamp, SystemClock
+from chronofabric.errors import (
+    ArgumentError,
+    ChronofabricError,
+    ClockError,
+    ClosedError,
+    ConfigurationError,
+    DriftError,
+    ForkedError,
+    FormulaError,
+    GuardError,
+    PatternError,
+    PayloadError,
+    PublishTimeout,
+    ReceiveTimeout,
+    SinkError,
+    SourceError,
+    TopicError,
+    TopicLimitError,
+    UnsupportedError,
+    WouldDeadlock,
+)
+from chronofabric.fabric import Fabric, Guard, Report
+
+__all__ = [
+    "ArgumentError",
+    "Batch",
+    "Books",
+    "ChronofabricError",
+    "ClockError",
+    "ClosedError",
+    "ConfigurationError",
+    "CounterClock",
+    "DeadLetter",
+    "DriftError",
+    "Event",
+    "Fabric",
+    "Flag",
+    "ForkedError",
+    "FormulaError",
+    "Guard",
+    "GuardError",
+    "HybridLogicalClock",
+    "NativeFunction",
+    "Pattern",
+    "PatternError",
+    "PayloadError",
+    "PublishTimeout",
+    "Publisher",
+    "ReceiveTimeout",
+    "Report",
+    "SimulatedClock",
+    "SinkError",
+    "SourceError",
+    "Stamp",
+    "Subscription",
+    "SystemClock",
+    "Table",
+    "TopicError",
+    "TopicLimitError",
+    "UnsupportedError",
+    "WouldDeadlock",
+    "__version__",
+    "bus",
+    "clock",
+    "errors",
+    "fabric",
+    "logic",
+    "regex",
+]

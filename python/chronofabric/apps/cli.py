@@ -1,0 +1,147 @@
+"""The command ``chronofabric``: run a run file, or the demonstration.
+
+Nothing heavy is imported before a command is chosen, so ``chronofabric --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from chronofabric.errors import ArgumentError, ChronofabricError
+
+if TYPE_CHECKING:
+    from chronofabric.apps.running import Outcome
+
+EXIT_CODES = """Exit codes: 0 all is well (a run without --for ends with Ctrl-C, which is no failure); 1 a source or a
+sink failed while running, or the guard of the demo missed what it watches for; 2 the run file or the command line
+cannot be used, and nothing was started; 130 (Ctrl-C) or 143 (SIGTERM) interrupted before the time of --for was over, or
+again while closing; 141 nobody reads the output any more."""
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNREAD = 0, 1, 2, 141
+
+app = typer.Typer(
+    name="chronofabric",
+    help="A real-time event fabric: sources, topics, guards and sinks in one process.",
+    epilog=EXIT_CODES,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> NoReturn:
+    """Run the command line; never shows a traceback for what a user can set right."""
+    try:
+        app()
+    except ArgumentError as error:
+        _fail(error, EXIT_USAGE)
+    except BrokenPipeError:
+        # Whoever read the output is gone; what is still buffered must not be written when the interpreter exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_UNREAD)
+    except (ChronofabricError, OSError) as error:
+        _fail(error, EXIT_FAILED)
+    sys.exit(EXIT_OK)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from chronofabric import __version__
+
+        print(f"chronofabric {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Hold the options that belong to no command."""
+
+
+@app.command(epilog=EXIT_CODES, short_help="Run a run file.")
+def run(
+    file: Annotated[str, typer.Argument(metavar="FILE.toml", help="What to run; see docs/run_files.md.")],
+    duration: Annotated[
+        str | None,
+        typer.Option("--for", metavar="DURATION", help="Stop after this long, such as '20s' or '2 min'."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the file, such as source.0.rate='10 Hz'."),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Show nothing while it runs, and the report as one line of JSON."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show errors only.")] = False,
+) -> None:
+    """Run a file until Ctrl-C, the end of its sources, or the time of --for.
+
+    Checks all of it first and names everything that is wrong at once. While it runs, a terminal shows a live table, any
+    other output a line now and then. It ends with a report: books, percentiles, guards fired and how long after their
+    cause.
+    """
+    from chronofabric.apps.running import carry_out, log_to_stderr
+    from chronofabric.duration import nanoseconds
+    from chronofabric.fabric.settings import build, load
+
+    log_to_stderr(errors_only=quiet)
+    duration_ns = None if duration is None else nanoseconds(duration, argument="--for", positive=True)
+    fabric = build(load(file, settings or ()))
+    outcome = carry_out(fabric, duration_ns=duration_ns, show=not (as_json or quiet))
+    _conclude(outcome, as_json=as_json, quiet=quiet)
+
+
+@app.command(epilog=EXIT_CODES, short_help="Watch this machine, burn a core, and catch it.")
+def demo(
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Show nothing while it runs, and the report as one line of JSON."),
+    ] = False,
+    print_file: Annotated[
+        bool,
+        typer.Option("--print-file", help="Print the run file of the demonstration, to start your own from, and exit."),
+    ] = False,
+) -> None:
+    """Watch this machine for ten seconds while a child process burns a core, and catch it.
+
+    The host's own telemetry, 50 times a second, passes a guard in temporal logic; the report says how long after the
+    sample that crossed the line the guard acted.
+    """
+    from chronofabric.apps import demo as demonstration
+    from chronofabric.apps.running import log_to_stderr
+
+    if print_file:
+        print(demonstration.run_file().read_text(encoding="utf-8"), end="")
+        return
+    log_to_stderr()
+    outcome = demonstration.demonstrate(show=not as_json)
+    _conclude(outcome, as_json=as_json, quiet=False)
+
+
+def _conclude(outcome: Outcome, *, as_json: bool, quiet: bool) -> NoReturn:
+    from chronofabric.apps.rendering import failure_lines, report_lines, wrapped
+
+    if as_json:
+        print(json.dumps(outcome.document(), default=str), flush=True)
+    elif not quiet:
+        print("\n".join(["", *report_lines(outcome.report), "", *map(wrapped, outcome.findings)]).rstrip(), flush=True)
+    if quiet or as_json:
+        for line in failure_lines(outcome.report):
+            print(line, file=sys.stderr)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    print(f"chronofabric: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,244 @@
+"""A node's report as lines of text: the table drawn while it runs, and the report at its end.
+
+Everything here is a function from one snapshot (``fabric.report().as_dict()``) to strings. A frame is a few dozen
+formatted strings and costs the interpreter well under a millisecond, where a table of a layout library costs twenty:
+the guards and sources of the same process should not notice that somebody is watching.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Snapshot = Mapping[str, Any]
+
+_UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
+_HEAD = f"{'p50':>9}{'p99':>9}{'max':>9}"
+
+
+def duration_text(nanoseconds: float | None) -> str:
+    """Return a duration to three digits in its natural unit, a dash for none.
+
+    Examples
+    --------
+    >>> duration_text(35_400), duration_text(2_000_000_000), duration_text(None)
+    ('35.4 us', '2.00 s', '-')
+    """
+    if nanoseconds is None:
+        return "-"
+    # 999.6 us would round to a fourth digit, so the next unit starts a little below its size.
+    size, unit = next((step for step in _UNITS if abs(nanoseconds) >= step[0] * 0.9995), _UNITS[-1])
+    value = nanoseconds / size
+    if size == 1:
+        return f"{value:.0f} {unit}"
+    return f"{value:.2f} {unit}" if value < 9.995 else f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
+
+
+def count_text(count: float) -> str:
+    """Return a whole number in groups of three digits.
+
+    Examples
+    --------
+    >>> count_text(1234567)
+    '1 234 567'
+    """
+    return f"{count:,.0f}".replace(",", " ")
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate, with a decimal where it is small.
+
+    Examples
+    --------
+    >>> rate_text(0.5), rate_text(1250.4)
+    ('0.5', '1 250')
+    """
+    return f"{rate:.1f}" if rate < 100 else count_text(rate)
+
+
+class Rates:
+    """Rates of counters between one snapshot and the one before it."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+        self._uptime_ns = 0
+        self._elapsed_s = 0.0
+        self._before: dict[tuple[str, str], int] = {}
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Make ``snapshot`` the newest one."""
+        counts = {("topics", "published"): int(snapshot["topics"]["published"])}
+        for subscription in snapshot["subscriptions"]:
+            counts["subscription", subscription["name"]] = subscription["offered"] + subscription["replayed"]
+        for source in snapshot["sources"]:
+            counts["source", source["name"]] = source["published"]
+        self._before, self._counts = self._counts, counts
+        uptime_ns = int(snapshot["uptime_ns"])
+        self._elapsed_s, self._uptime_ns = (uptime_ns - self._uptime_ns) / 1e9, uptime_ns
+
+    def of(self, kind: str, name: str) -> float:
+        """Return how many a second the counter ``name`` of ``kind`` gained."""
+        gained = self._counts.get((kind, name), 0) - self._before.get((kind, name), 0)
+        return gained / self._elapsed_s if self._elapsed_s > 0 else 0.0
+
+
+def frame(snapshot: Snapshot, rates: Rates, *, width: int, height: int) -> list[str]:
+    """Return the lines of the live table, none wider than ``width``, at most ``height`` of them."""
+    topics = snapshot["topics"]
+    head = (
+        f"{snapshot['node']} | {snapshot['clock']} clock | {snapshot['uptime_ns'] / 1e9:.1f} s | "
+        f"{count_text(topics['count'])} topics | {count_text(topics['published'])} events | "
+        f"{rate_text(rates.of('topics', 'published'))}/s"
+    )
+    lines = ["-" * min(width, 100), head]
+    if snapshot["sources"]:
+        lines.append(f"{'source':<24}{'events/s':>10}{'published':>14}{'errors':>8}")
+        lines.extend(
+            f"{_short(source['name'], 23):<24}{rate_text(rates.of('source', source['name'])):>10}"
+            f"{count_text(source['published']):>14}{source['errors']:>8}{_failure(source)}"
+            for source in snapshot["sources"]
+        )
+    if snapshot["subscriptions"]:
+        lines.append(f"{'subscription':<24}{'events/s':>10}{'waiting':>14}{'lost':>8}{_HEAD}")
+        lines.extend(_subscription_line(subscription, rates) for subscription in snapshot["subscriptions"])
+    if snapshot["guards"]:
+        lines.append(f"{'guard':<24}{'margin':>10}{'evaluated':>14}{'fired':>8}{_HEAD}")
+        lines.extend(_guard_line(guard) for guard in snapshot["guards"])
+    if len(lines) > height:
+        left_out = len(lines) - height + 1
+        lines = [*lines[: height - 1], f"... {left_out} more lines; the report at the end has them all"]
+    return [line[:width] for line in lines]
+
+
+def progress_line(snapshot: Snapshot, rates: Rates) -> str:
+    """Return one line on where a run stands, for an output that is no terminal."""
+    pending = sum(subscription["pending"] for subscription in snapshot["subscriptions"])
+    lost = sum(_lost(subscription) for subscription in snapshot["subscriptions"])
+    fired = sum(guard["fired"] for guard in snapshot["guards"])
+    slowest = max(
+        (subscription["latency_ns"]["p99"] or 0 for subscription in snapshot["subscriptions"]),
+        default=0,
+    )
+    return (
+        f"{snapshot['uptime_ns'] / 1e9:8.1f} s  {count_text(snapshot['topics']['published'])} events"
+        f"  {rate_text(rates.of('topics', 'published'))}/s  waiting {count_text(pending)}  lost {count_text(lost)}"
+        f"  p99 {duration_text(slowest or None)}  guards fired {count_text(fired)}"
+    )
+
+
+def report_lines(snapshot: Snapshot) -> list[str]:
+    """Return the report at the end of a run: books, percentiles, guards and what failed."""
+    topics = snapshot["topics"]
+    lines = [
+        f"Report of node '{snapshot['node']}' after {snapshot['uptime_ns'] / 1e9:.1f} s ({snapshot['clock']} clock)",
+        f"  {count_text(topics['published'])} events on {count_text(topics['count'])} topics",
+    ]
+    if snapshot["sources"]:
+        lines += ["", f"  {'source':<26}{'published':>14}{'errors':>9}"]
+        lines += [
+            f"  {_short(source['name'], 25):<26}{count_text(source['published']):>14}{source['errors']:>9}"
+            for source in snapshot["sources"]
+        ]
+    if snapshot["subscriptions"]:
+        lines += [
+            "",
+            f"  {'subscription':<22}{'offered':>11}{'delivered':>11}{'dropped':>9}{'dead':>7}{'pending':>8}{_HEAD}",
+        ]
+        for subscription in snapshot["subscriptions"]:
+            lines += _books_lines(subscription)
+    if snapshot["sinks"]:
+        lines += ["", f"  {'sink':<26}{'written':>14}{'errors':>9}"]
+        lines += [
+            f"  {_short(sink['name'], 25):<26}{count_text(sink['written']):>14}{sink['errors']:>9}"
+            for sink in snapshot["sinks"]
+        ]
+    if snapshot["guards"]:
+        lines += ["", "  guard                      (times: from the sample that crossed the line to the action)"]
+        lines += [f"  {'':<26}{'evaluated':>14}{'fired':>8}{'errors':>8}{'late':>7}{_HEAD}"]
+        lines += [
+            f"  {_short(guard['name'], 25):<26}{count_text(guard['evaluated']):>14}{guard['fired']:>8}"
+            f"{guard['errors']:>8}{guard['late']:>7}{_percentiles(guard['lateness_ns'])}"
+            for guard in snapshot["guards"]
+        ]
+    if snapshot["handlers"]:
+        lines += ["", f"  {'handler':<26}{'calls':>14}{'errors':>9}{'late':>7}"]
+        lines += [
+            f"  {_short(handler['name'], 25):<26}{count_text(handler['calls']):>14}{handler['errors']:>9}"
+            f"{handler['late']:>7}"
+            for handler in snapshot["handlers"]
+        ]
+    failures = failure_lines(snapshot)
+    return [*lines, "", *failures] if failures else lines
+
+
+def failure_lines(snapshot: Snapshot) -> list[str]:
+    """Return a sentence for each source and each sink that failed."""
+    return [
+        f"{kind} '{part['name']}' failed: {part['error']}"
+        for kind, parts in (("source", snapshot["sources"]), ("sink", snapshot["sinks"]))
+        for part in parts
+        if part["error"]
+    ]
+
+
+def _subscription_line(subscription: Snapshot, rates: Rates) -> str:
+    name = subscription["name"] or subscription["pattern"]
+    waiting = f"{subscription['pending']}/{subscription['capacity']}"
+    return (
+        f"{_short(name, 23):<24}{rate_text(rates.of('subscription', subscription['name'])):>10}{waiting:>14}"
+        f"{count_text(_lost(subscription)):>8}{_percentiles(subscription['latency_ns'])}"
+    )
+
+
+def _guard_line(guard: Snapshot) -> str:
+    robustness = guard["last_robustness"]
+    margin = "-" if robustness is None else f"{robustness:.4g}"
+    return (
+        f"{_short(guard['name'], 23):<24}{margin:>10}{count_text(guard['evaluated']):>14}{guard['fired']:>8}"
+        f"{_percentiles(guard['lateness_ns'])}"
+    )
+
+
+def _books_lines(subscription: Snapshot) -> Iterable[str]:
+    dropped, dead = subscription["dropped"], subscription["dead_lettered"]
+    name = _short(subscription["name"] or subscription["pattern"], 21)
+    yield (
+        f"  {name:<22}{count_text(subscription['offered']):>11}{count_text(subscription['delivered']):>11}"
+        f"{count_text(sum(dropped.values())):>9}{count_text(sum(dead.values())):>7}"
+        f"{count_text(subscription['pending']):>8}{_percentiles(subscription['latency_ns'])}"
+    )
+    reasons = [f"{count_text(subscription[what])} {what}" for what in ("replayed", "filtered") if subscription[what]]
+    reasons += [f"{count_text(count)} dropped ({reason})" for reason, count in dropped.items() if count]
+    reasons += [f"{count_text(count)} dead-lettered ({reason})" for reason, count in dead.items() if count]
+    if reasons:
+        yield f"    {', '.join(reasons)}"
+
+
+def _percentiles(latency: Snapshot) -> str:
+    if not latency["count"]:
+        return f"{'-':>9}{'-':>9}{'-':>9}"
+    return "".join(f"{duration_text(latency[percentile]):>9}" for percentile in ("p50", "p99", "max"))
+
+
+def _lost(subscription: Snapshot) -> int:
+    return int(sum(subscription["dropped"].values()) + sum(subscription["dead_lettered"].values()))
+
+
+def _failure(source: Snapshot) -> str:
+    return f"  {source['error']}" if source["error"] else ""
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def wrapped(sentence: str) -> str:
+    """Return a sentence in lines that fit most terminals."""
+    return textwrap.fill(sentence, 96)
+
+
+def failed(snapshot: Snapshot) -> bool:
+    """Return whether a source or a sink of the run failed."""
+    parts: Sequence[Snapshot] = [*snapshot["sources"], *snapshot["sinks"]]
+    return any(part["error"] for part in parts)

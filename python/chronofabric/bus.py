@@ -1,0 +1,365 @@
+"""Events, subscriptions and publishers.
+
+The hot paths are in Rust; this module adds their asynchronous forms. An event loop is woken once for many events, through
+a file descriptor that it watches, so a publisher never waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+from chronofabric._core import bus as _bus
+from chronofabric._core.bus import Batch, DeadLetter, Event, Flag, Pattern, regex
+from chronofabric.errors import ClosedError, ReceiveTimeout
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from chronofabric.duration import Duration
+
+__all__ = [
+    "Batch",
+    "Books",
+    "DeadLetter",
+    "Event",
+    "Flag",
+    "NativeFunction",
+    "Pattern",
+    "Publisher",
+    "Subscription",
+    "regex",
+]
+
+YIELD_EVERY = 64
+"""How many events an ``async for`` hands out at most before it lets the event loop run others."""
+
+_SLICE_S = 0.001
+"""How often an asynchronous wait looks again at what does not wake it: simulated time, half-full rings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What became of every event that a subscription was offered.
+
+    Attributes
+    ----------
+    offered
+        Events published while the subscription was there.
+    replayed
+        Dead letters that were offered again.
+    delivered
+        Events handed to a receiver.
+    filtered
+        Events turned away by a filter.
+    dropped
+        Events dropped, by reason.
+    dead_lettered
+        Events that went to the dead letters, by reason.
+    pending
+        Events that wait to be received.
+
+    Examples
+    --------
+    >>> Books(offered=3, replayed=0, delivered=2, filtered=0, dropped={}, dead_lettered={}, pending=1).balanced
+    True
+    """
+
+    offered: int
+    replayed: int
+    delivered: int
+    filtered: int
+    dropped: Mapping[str, int]
+    dead_lettered: Mapping[str, int]
+    pending: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether offered + replayed = delivered + filtered + dropped + dead-lettered + pending."""
+        out = self.delivered + self.filtered + sum(self.dropped.values()) + sum(self.dead_lettered.values())
+        return self.offered + self.replayed == out + self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class NativeFunction:
+    """A C function that a guard calls in the publishing thread, without Python.
+
+    Parameters
+    ----------
+    address
+        Where ``void function(int64_t time_ns, double robustness)`` lies: the ``address`` of a numba ``cfunc``, or
+        ``ctypes.cast(function, ctypes.c_void_p).value``. It must stay there while the guard exists, and may be called
+        from any thread.
+    keep
+        Whatever keeps the function alive.
+    """
+
+    address: int
+    keep: object = None
+
+
+class Subscription(_bus.Subscription):
+    """The receiving end of a set of topics. Made by `Fabric.subscribe`.
+
+    Iterating hands out events until the subscription or its fabric closes. Several threads and tasks may receive from
+    one subscription; each event goes to one of them. A subscription that nobody refers to any more is closed.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> with cf.Fabric("plant") as fabric:
+    ...     temperatures = fabric.subscribe("plant/*/temperature")
+    ...     fabric.publish("plant/7/temperature", 21.5)
+    ...     temperatures.receive(timeout="10 ms").payload
+    21.5
+    """
+
+    def __init__(self, bus: _bus.Bus, pattern: object, **options: Any) -> None:
+        self._bus = bus
+
+    def books(self) -> Books:
+        """Read the books: exact while no call is in progress.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> with cf.Fabric("plant") as fabric:
+        ...     subscription = fabric.subscribe("a", capacity=1)
+        ...     fabric.publish_many("a", [1, 2, 3])
+        ...     subscription.books().dropped
+        3
+        {'overflow': 2}
+        """
+        return Books(**self.books_dict())
+
+    async def receive_async(self, timeout: Duration | None = None) -> Event:
+        """Receive the next event; the event loop runs on meanwhile.
+
+        Parameters
+        ----------
+        timeout
+            How long to wait, on the fabric's own time source; None for ever.
+
+        Raises
+        ------
+        ReceiveTimeout
+            Nothing arrived in time.
+        ClosedError
+            The subscription or its fabric is closed.
+
+        Examples
+        --------
+        >>> import asyncio, chronofabric as cf
+        >>> async def main():
+        ...     async with cf.Fabric("plant") as fabric:
+        ...         subscription = fabric.subscribe("a")
+        ...         fabric.publish("a", 1)
+        ...         return (await subscription.receive_async(timeout="1 s")).payload
+        >>> asyncio.run(main())
+        1
+        """
+        timeout_ns = deadline_ns = None
+        if timeout is not None:
+            from chronofabric.duration import nanoseconds
+
+            timeout_ns = nanoseconds(timeout, argument="timeout")
+            deadline_ns = self._bus.now() + timeout_ns
+        while True:
+            event = self.poll()
+            if event is not None:
+                return event
+            if deadline_ns is not None and self._bus.now() >= deadline_ns:
+                text = f"subscription '{self.name}' received nothing within {(timeout_ns or 0) / 1e6} ms"
+                raise ReceiveTimeout(text, subscription=self.name, timeout_ns=timeout_ns)
+            await self._wait(deadline_ns)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Hand out events until the subscription or its fabric closes."""
+        return self._events()
+
+    async def _events(self) -> AsyncIterator[Event]:
+        import asyncio
+
+        handed_out = 0
+        while True:
+            try:
+                event = self.poll()
+            except ClosedError:
+                return
+            if event is None:
+                await self._wait(None)
+                handed_out = 0
+                continue
+            yield event
+            handed_out += 1
+            if handed_out == YIELD_EVERY:
+                handed_out = 0
+                await asyncio.sleep(0)
+
+    async def batches_async(self, size: int) -> AsyncIterator[Batch]:
+        """Hand out batches of 1 to `size` events, without waiting to fill one.
+
+        Parameters
+        ----------
+        size
+            The most events in a batch.
+        """
+        import asyncio
+
+        self.batches(size)  # refuses a size that makes no sense
+        while True:
+            closed = self.closed
+            batch = self.poll_batch(size)
+            if len(batch):
+                yield batch
+                await asyncio.sleep(0)
+            elif closed:
+                return
+            else:
+                await self._wait(None)
+
+    async def _wait(self, deadline_ns: int | None) -> None:
+        timeout_s = None
+        if deadline_ns is not None:
+            timeout_s = _SLICE_S if self._bus.simulated else max(0.0, (deadline_ns - self._bus.now()) / 1e9)
+        await _waker(self._bus).wait(self, timeout_s)
+
+    def _repr_html_(self) -> str:
+        """Show the books in a notebook."""
+        books = self.books()
+        rows = "".join(f"<tr><th>{name}</th><td>{getattr(books, name)}</td></tr>" for name in books.__slots__)
+        return f"<table><caption>{self.name}</caption>{rows}</table>"
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "paused" if self.paused else "open"
+        return f"Subscription('{self.pattern}', capacity={self.capacity}, pending={self.pending}, {state})"
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Publisher(_bus.Publisher):
+    """A handle for publishing on one topic. Made by `Fabric.publisher`.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> with cf.Fabric("plant") as fabric:
+    ...     probe = fabric.publisher("plant/7/temperature")
+    ...     readings = fabric.subscribe("plant/**")
+    ...     probe.publish(21.5)
+    ...     readings.poll()
+    Event(topic='plant/7/temperature', time=..., payload=21.5)
+    """
+
+    def __init__(self, bus: _bus.Bus, topic: str, **options: Any) -> None:
+        self._bus = bus
+
+    async def publish_async(self, payload: object, **options: Any) -> None:
+        """Publish, and wait for room where a subscription asks for that, without blocking the event loop.
+
+        Parameters
+        ----------
+        payload
+            Any object.
+        **options
+            As for `publish`.
+
+        Raises
+        ------
+        PublishTimeout
+            Some subscriptions stayed full for as long as their ``block_timeout`` says; all others have the event.
+        """
+        blocked = self.publish_start(payload, **options)
+        if blocked is not None:
+            await wait_for_room(self._bus, blocked)
+
+
+async def wait_for_room(bus: _bus.Bus, blocked: _bus.BlockedPublish) -> None:
+    """Wait until a publish that found no room is over."""
+    waker = _waker(bus)
+    while not blocked.retry():
+        await waker.wait_for_room(blocked, min(_SLICE_S, blocked.timeout))
+
+
+class _LoopWaker:
+    """Wakes the tasks of one event loop that wait on one bus."""
+
+    def __init__(self, bus: _bus.Bus, loop: asyncio.AbstractEventLoop) -> None:
+        self._wakeups = _bus.Wakeups(bus)
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._next = 0
+        try:
+            loop.add_reader(self._wakeups.fileno(), self._wake)
+        except (NotImplementedError, AttributeError):
+            # The proactor loop of Windows watches no descriptors; it is woken through itself.
+            known = ref(loop)
+            self._wakeups.call(lambda: (it := known()) and not it.is_closed() and it.call_soon_threadsafe(self._wake))
+
+    def _wake(self) -> None:
+        for token in self._wakeups.take():
+            waiting = self._waiting.pop(token, None)
+            if waiting is not None:
+                _finish(waiting)
+
+    async def wait(self, subscription: _bus.Subscription, timeout_s: float | None) -> None:
+        """Wait until a subscription has something to do, or a time has passed."""
+        token = self._new_token()
+        self._wakeups.watch(subscription, token)
+        try:
+            await self._sleep(token, timeout_s)
+        finally:
+            if self._waiting.pop(token, None) is not None:
+                self._wakeups.unwatch(subscription, token)
+
+    async def wait_for_room(self, blocked: _bus.BlockedPublish, timeout_s: float) -> None:
+        """Wait until a publish may find room, or a time has passed."""
+        token = self._new_token()
+        self._wakeups.watch_space(blocked, token)
+        try:
+            await self._sleep(token, timeout_s)
+        finally:
+            if self._waiting.pop(token, None) is not None:
+                self._wakeups.unwatch_space(blocked, token)
+
+    def _new_token(self) -> int:
+        self._next += 1
+        return self._next
+
+    async def _sleep(self, token: int, timeout_s: float | None) -> None:
+        """Sleep until woken under a number, or until a time has passed."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        waiting = self._waiting[token] = loop.create_future()
+        alarm = None if timeout_s is None else loop.call_later(timeout_s, _finish, waiting)
+        try:
+            await waiting
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+
+def _finish(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+_WAKERS: WeakKeyDictionary[_bus.Bus, WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopWaker]] = WeakKeyDictionary()
+
+
+def _waker(bus: _bus.Bus) -> _LoopWaker:
+    """Return the waker of the running loop for a bus."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    wakers = _WAKERS.setdefault(bus, WeakKeyDictionary())
+    waker = wakers.get(loop)
+    if waker is None:
+        waker = wakers[loop] = _LoopWaker(bus, loop)
+    return waker

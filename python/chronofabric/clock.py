@@ -1,0 +1,44 @@
+"""Time sources, stamps and the hybrid logical clock.
+
+Everything that waits or stamps takes its time from a time source: the system's clock, the processor's counter
+disciplined to it, or a simulated clock that moves only when told. Times are integer nanoseconds since the Unix epoch.
+
+Stamps come from a hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", OPODIS 2014): they never repeat or
+step back on a node, follow the receipt of a stamp from elsewhere, and stay close to physical time.
+
+Examples
+--------
+>>> from chronofabric.clock import HybridLogicalClock, SimulatedClock
+>>> clock = HybridLogicalClock(SimulatedClock(start=1_000_000_000), node="00" * 16)
+>>> first, second = clock.now(), clock.now()
+>>> first < second, second.counter
+(True, 1)
+"""
+
+from __future__ import annotations
+
+from chronofabric._core.clock import (
+    CounterClock,
+    HybridLogicalClock,
+    SimulatedClock,
+    Stamp,
+    SystemClock,
+    TimeSource,
+    register,
+    source,
+    sources,
+    unregister,
+)
+
+__all__ = [
+    "CounterClock",
+    "HybridLogicalClock",
+    "SimulatedClock",
+    "Stamp",
+    "SystemClock",
+    "TimeSource",
+    "register",
+    "source",
+    "sources",
+    "unregister",
+]

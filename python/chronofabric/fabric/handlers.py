@@ -1,0 +1,243 @@
+"""Handlers: functions and coroutines called for each event.
+
+Functions run in one thread of the node. Coroutines run on the event loop that entered the fabric with ``async with``,
+otherwise on a loop in that same thread. A handler that raises is counted and reported, and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from chronofabric._core import bus as _bus
+from chronofabric.errors import ClosedError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from chronofabric.bus import Event, Subscription
+
+__all__ = ["Handler", "Handlers"]
+
+_SERVED_AT_ONCE = 64
+"""How many events one handler takes before the others get their turn."""
+
+_STOP = 0
+"""The number under which the thread is told to stop; handlers count from 1."""
+
+_LOOP = 2**64 - 1
+"""The number under which the thread is told that it needs an event loop."""
+
+_logger = logging.getLogger("chronofabric.handler")
+
+
+class Handler:
+    """A function and the subscription it is called for."""
+
+    def __init__(
+        self,
+        function: Callable[[Event], Any],
+        subscription: Subscription,
+        *,
+        name: str,
+        deadline_ns: int | None,
+        stop_on_error: bool,
+        asynchronous: bool,
+    ) -> None:
+        self.function = function
+        self.subscription = subscription
+        self.name = name
+        self.deadline_ns = deadline_ns
+        self.stop_on_error = stop_on_error
+        self.asynchronous = asynchronous
+        self.calls = 0
+        self.errors = 0
+        self.late = 0
+        self.error: str | None = None
+        self.busy = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for it and nothing is in its hands."""
+        return self.subscription.pending == 0 and not self.busy
+
+    def report(self) -> dict[str, Any]:
+        """Return its figures."""
+        return {
+            "name": self.name,
+            "pattern": str(self.subscription.pattern),
+            "calls": self.calls,
+            "errors": self.errors,
+            "error": self.error,
+            "late": self.late,
+            "lateness_ns": self.subscription.latency(),
+        }
+
+
+class Handlers:
+    """The handlers of a node, and the thread that runs them.
+
+    Parameters
+    ----------
+    bus
+        The node's bus.
+    stop_node
+        Called when a handler with ``stop_on_error`` raises.
+    """
+
+    def __init__(self, bus: _bus.Bus, name: str, stop_node: Callable[[], object]) -> None:
+        self.all: list[Handler] = []
+        self._bus = bus
+        self._stop_node = stop_node
+        self._wakeups = _bus.Wakeups(bus)
+        self._served: dict[int, Handler] = {}
+        self._thread_name = f"chronofabric-handlers-{name}"
+        self._thread: threading.Thread | None = None
+        self._outer_loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = False
+        self._lock = threading.Lock()
+
+    def add(self, handler: Handler) -> None:
+        """Add a handler; it starts with the others, or at once where they run already."""
+        with self._lock:
+            self.all.append(handler)
+            if self._running:
+                self._start(handler)
+
+    def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Start all handlers; coroutines run on `loop` if there is one."""
+        with self._lock:
+            self._outer_loop = loop
+            self._running = True
+            for handler in self.all:
+                self._start(handler)
+
+    def _start(self, handler: Handler) -> None:
+        if handler.asynchronous and self._outer_loop is not None:
+            self._outer_loop.call_soon_threadsafe(self._start_task, handler)
+            return
+        token = len(self._served) + 1
+        self._served[token] = handler
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
+            self._thread.start()
+        if handler.asynchronous:
+            self._wakeups.wake_with(_LOOP)
+        self._wakeups.watch(handler.subscription, token)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no handler has anything to do."""
+        return all(handler.idle for handler in self.all)
+
+    def stop(self, timeout_s: float) -> None:
+        """End the thread and wait for it; a handler that does not return is left behind."""
+        with self._lock:
+            self._running = False
+            thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return
+        self._wakeups.wake_with(_STOP)
+        thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            for token in self._wakeups.wait():
+                if token == _STOP:
+                    return
+                if token == _LOOP:
+                    import asyncio
+
+                    asyncio.run(self._run_with_loop())
+                    return
+                self._serve(token)
+
+    async def _run_with_loop(self) -> None:
+        """Serve functions and coroutines from one event loop in this thread."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        stopped = loop.create_future()
+        started: set[int] = set()
+
+        def serve() -> None:
+            for token in self._wakeups.take():
+                if token == _STOP:
+                    if not stopped.done():
+                        stopped.set_result(None)
+                elif token != _LOOP and not self._served[token].asynchronous:
+                    self._serve(token)
+            for token, handler in list(self._served.items()):
+                if handler.asynchronous and token not in started:
+                    started.add(token)
+                    self._start_task(handler)
+
+        try:
+            loop.add_reader(self._wakeups.fileno(), serve)
+        except (NotImplementedError, AttributeError):
+            self._wakeups.call(lambda: loop.call_soon_threadsafe(serve))
+        # What was announced before the loop listened.
+        for token in self._served:
+            self._wakeups.watch(self._served[token].subscription, token)
+        serve()
+        await stopped
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _serve(self, token: int) -> None:
+        """Call a function for what is there, a fair share at a time."""
+        handler = self._served[token]
+        handler.busy = True
+        try:
+            for _ in range(_SERVED_AT_ONCE):
+                event = handler.subscription.poll()
+                if event is None:
+                    break
+                self._call(handler, event)
+        except ClosedError:
+            return
+        finally:
+            handler.busy = False
+        self._wakeups.watch(handler.subscription, token)
+
+    def _call(self, handler: Handler, event: Event) -> None:
+        self._note(handler, event)
+        try:
+            handler.function(event)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the node goes on
+            self._failed(handler, event, error)
+
+    def _start_task(self, handler: Handler) -> None:
+        import asyncio
+
+        task = asyncio.get_running_loop().create_task(self._consume(handler), name=f"handler {handler.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _consume(self, handler: Handler) -> None:
+        """Call a coroutine function for each event, in order."""
+        async for event in handler.subscription:
+            handler.busy = True
+            self._note(handler, event)
+            try:
+                await handler.function(event)
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises, the node goes on
+                self._failed(handler, event, error)
+            finally:
+                handler.busy = False
+
+    def _note(self, handler: Handler, event: Event) -> None:
+        handler.calls += 1
+        if handler.deadline_ns is not None and self._bus.now() - event.stamp.time > handler.deadline_ns:
+            handler.late += 1
+
+    def _failed(self, handler: Handler, event: Event, error: Exception) -> None:
+        handler.errors += 1
+        handler.error = f"{type(error).__name__}: {error}"
+        _logger.error("handler %s failed on %s", handler.name, event.topic, exc_info=error)
+        if handler.stop_on_error:
+            self._stop_node()

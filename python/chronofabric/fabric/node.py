@@ -1,0 +1,724 @@
+"""The node: it carries events, runs handlers and guards, has sources and sinks, and reports what became of everything."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time as _time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
+
+from chronofabric._core import bus as _bus
+from chronofabric._core import clock as _clock
+from chronofabric.bus import Pattern, Publisher, Subscription, wait_for_room
+from chronofabric.errors import ArgumentError, ClosedError, GuardError, UnsupportedError
+from chronofabric.fabric.guards import Do, Guard, GuardAction, make_guard
+from chronofabric.fabric.handlers import Handler, Handlers
+from chronofabric.fabric.parts import RunningSink, RunningSource
+from chronofabric.fabric.report import Report
+
+if TYPE_CHECKING:
+    from chronofabric.bus import Event
+    from chronofabric.duration import Duration
+    from chronofabric.fabric.sinks import Sink
+    from chronofabric.fabric.sources import Source
+
+__all__ = ["Fabric"]
+
+_DRAIN_S = 5.0
+_POLL_S = 0.002
+_FINISH_S = 30.0
+"""How long a sink may take to finish its file once all its events have been given to it."""
+
+_SINK_CAPACITY = 8192
+
+_logger = logging.getLogger("chronofabric.node")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_OPEN: WeakSet[Fabric]
+
+
+class Fabric:
+    """A node of the fabric.
+
+    Publishing and subscribing work as soon as it is made. Handlers, sources and sinks start when it is entered with
+    ``with`` or ``async with``, or by `run`, and end when it is closed.
+
+    Parameters
+    ----------
+    name
+        The node's name, in reports and messages.
+    clock
+        Where its time comes from: the name of a registered time source (``"counter"``, ``"system"``) or a time source,
+        such as a `SimulatedClock`.
+    folder
+        Where to keep the node's id and the bound of its clock, so that its stamps go on after a restart. Without it, the
+        id is random for each process.
+    topics_max
+        How many topics it may have.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument has a value that cannot be used.
+    ClockError
+        If the folder cannot be used, or another process uses it.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> with cf.Fabric("plant") as fabric:
+    ...     alarms = fabric.subscribe("plant/**")
+    ...     fabric.publish("plant/7/temperature", 21.5)
+    ...     alarms.receive(timeout="1 s").payload
+    21.5
+    """
+
+    def __init__(
+        self,
+        name: str = "fabric",
+        *,
+        clock: str | _clock.TimeSource = "counter",
+        folder: str | os.PathLike[str] | None = None,
+        topics_max: int = 65_536,
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            hint = "it must be a text that is not empty"
+            raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
+        self._clock = _clock.source(clock)
+        self._stamps = _clock.HybridLogicalClock(self._clock, folder=None if folder is None else os.fspath(folder))
+        try:
+            self._core = _bus.Bus(name, self._stamps, topics_max=topics_max)
+        except BaseException:
+            self._stamps.close()
+            raise
+        self._name = name
+        self._started_ns = self._clock.now()
+        self._closed_ns: int | None = None
+        self._lock = threading.RLock()
+        self._running = False
+        self._closing = False
+        self._dropped: dict[str, int] = {}
+        self._stop = threading.Event()
+        self._handlers = Handlers(self._core, name, self.stop)
+        self._guards: dict[str, Guard] = {}
+        self._sources: list[RunningSource] = []
+        self._sinks: list[RunningSink] = []
+        _OPEN.add(self)
+
+    # What it is
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self._name
+
+    @property
+    def clock(self) -> _clock.TimeSource:
+        """The node's time source."""
+        return self._clock
+
+    @property
+    def stamps(self) -> _clock.HybridLogicalClock:
+        """The node's hybrid logical clock."""
+        return self._stamps
+
+    @property
+    def core(self) -> _bus.Bus:
+        """The bus underneath, for what extends the node."""
+        return self._core
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed_ns is not None
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "running" if self._running else "open"
+        return f"Fabric('{self._name}', clock='{self._clock.kind}', topics={self._core.topics_count}, {state})"
+
+    # Publishing
+
+    def publish(
+        self,
+        topic: str,
+        payload: object,
+        *,
+        priority: str | int | None = None,
+        deadline: Duration | None = None,
+        headers: Mapping[str, Any] | None = None,
+        time: int | None = None,
+    ) -> None:
+        """Publish one event.
+
+        Parameters
+        ----------
+        topic
+            Where, such as ``"plant/7/temperature"``.
+        payload
+            Any object; it is carried by reference. What exports Arrow arrives as a `Table`.
+        priority
+            ``"low"``, ``"normal"``, ``"high"``, ``"urgent"``, or 0 to 3.
+        deadline
+            When it should have been acted on: a duration from now, a datetime, or a stamp.
+        headers
+            What travels beside the payload.
+        time
+            A recorded time in nanoseconds since the Unix epoch; by default the event happens now.
+
+        Raises
+        ------
+        TopicError, TopicLimitError
+            The topic is none, or one too many.
+        PayloadError
+            The payload cannot be carried.
+        PublishTimeout
+            Subscriptions with ``overflow="block"`` stayed full; all others have the event.
+        WouldDeadlock
+            It would wait for a subscription that this same thread receives from.
+        ClosedError
+            The fabric is closed.
+        """
+        self._core.publish(topic, payload, priority=priority, deadline=deadline, headers=headers, time=time)
+
+    def publish_many(
+        self,
+        topic: str,
+        payloads: Iterable[object],
+        *,
+        priority: str | int | None = None,
+        deadline: Duration | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Publish each payload of an iterable as an event; return how many.
+
+        Parameters
+        ----------
+        topic, priority, deadline, headers
+            As for `publish`; they hold for every event.
+        payloads
+            The payloads.
+        """
+        publisher = _bus.Publisher(self._core, topic)
+        return publisher.publish_many(payloads, priority=priority, deadline=deadline, headers=headers)
+
+    async def publish_async(self, topic: str, payload: object, **options: Any) -> None:
+        """Publish one event without ever blocking the event loop.
+
+        Parameters
+        ----------
+        topic, payload, **options
+            As for `publish`.
+
+        Raises
+        ------
+        PublishTimeout
+            As for `publish`.
+        """
+        blocked = _bus.Publisher(self._core, topic).publish_start(payload, **options)
+        if blocked is not None:
+            await wait_for_room(self._core, blocked)
+
+    def publisher(
+        self, topic: str, *, schema: object | None = None, priority: str | int | None = None
+    ) -> Publisher:
+        """Make a handle for publishing on one topic; it is faster than naming the topic each time.
+
+        Parameters
+        ----------
+        topic
+            Where it publishes.
+        schema
+            ``"arrow"`` where every payload must export Arrow, or an Arrow schema that each must have.
+        priority
+            The priority of its events, where a publish states none.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> with cf.Fabric("plant") as fabric:
+        ...     probe = fabric.publisher("plant/7/temperature", priority="high")
+        ...     probe.publish(21.5)
+        """
+        return Publisher(self._core, topic, schema=schema, priority=priority)
+
+    # Receiving
+
+    def subscribe(
+        self,
+        pattern: str | Pattern | Iterable[str | Pattern],
+        *,
+        name: str = "",
+        capacity: int = 1024,
+        capacity_bytes: int | None = None,
+        overflow: str = "drop-oldest",
+        block_timeout: Duration = "1 s",
+        dead_letters_max: int = 1024,
+        order: str = "publisher",
+        scope: str = "local",
+    ) -> Subscription:
+        """Receive the events of a set of topics.
+
+        Parameters
+        ----------
+        pattern
+            Topics; ``*`` is exactly one segment, ``**`` zero or more; `regex` for anything else; several in a list.
+        name
+            Its name in reports; by default the pattern.
+        capacity
+            How many events may wait, for each priority.
+        capacity_bytes
+            How many bytes of payload may wait, over all priorities.
+        overflow
+            What happens when it is full: ``"drop-oldest"``, ``"drop-newest"``, ``"dead-letter"`` or ``"block"``.
+        block_timeout
+            How long a publisher waits under ``"block"``.
+        dead_letters_max
+            How many dead letters are kept.
+        order
+            ``"publisher"``: order holds per publisher and priority. Other orders are not in this version.
+        scope
+            ``"local"``: this process. Other scopes are not in this version.
+
+        Raises
+        ------
+        PatternError
+            The pattern is none; the message has a caret under the place.
+        ArgumentError
+            Another argument has a value that cannot be used.
+        UnsupportedError
+            The order or scope is not in this version.
+        """
+        _only("order", order, "publisher", ("causal", "deadline", "total"))
+        _only("scope", scope, "local", ("host", "network", "global"))
+        if not isinstance(pattern, (str, Pattern, list, tuple)):
+            pattern = list(pattern)
+        return Subscription(
+            self._core,
+            pattern,
+            name=name,
+            capacity=_count("capacity", capacity),
+            capacity_bytes=None if capacity_bytes is None else _count("capacity_bytes", capacity_bytes),
+            overflow=overflow,
+            block_timeout_ns=_nanoseconds(block_timeout, "block_timeout"),
+            dead_letters_max=_count("dead_letters_max", dead_letters_max),
+        )
+
+    def on(
+        self,
+        pattern: str | Pattern | Iterable[str | Pattern],
+        *,
+        deadline: Duration | None = None,
+        on_error: str = "continue",
+        name: str | None = None,
+        **options: Any,
+    ) -> Callable[[_Function], _Function]:
+        """Call the decorated function for each event of a set of topics.
+
+        Functions run in one thread of the node; coroutine functions on the loop that entered the fabric with ``async
+        with``, otherwise on a loop in that thread.
+
+        Parameters
+        ----------
+        pattern
+            As for `subscribe`.
+        deadline
+            Calls that begin later than this after the event was stamped are counted as late.
+        on_error
+            ``"continue"``: an exception is counted and reported. ``"stop"``: it also stops the node.
+        name
+            Its name in reports; by default the function's.
+        **options
+            As for `subscribe`.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> fabric = cf.Fabric("plant")
+        >>> @fabric.on("plant/**")
+        ... def show(event):
+        ...     print(event.topic, event.payload)
+        >>> with fabric:
+        ...     fabric.publish("plant/7/temperature", 21.5)
+        plant/7/temperature 21.5
+        """
+        if on_error not in ("continue", "stop"):
+            hint = "it must be 'continue' or 'stop'"
+            raise ArgumentError(f"on_error is {on_error!r}; {hint}", argument="on_error", value=on_error, hint=hint)
+        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
+
+        def decorate(function: _Function) -> _Function:
+            called = name or getattr(function, "__qualname__", repr(function))
+            subscription = self.subscribe(pattern, name=called, **options)
+            handler = Handler(
+                function,
+                subscription,
+                name=called,
+                deadline_ns=deadline_ns,
+                stop_on_error=on_error == "stop",
+                asynchronous=_is_coroutine_function(function),
+            )
+            self._handlers.add(handler)
+            return function
+
+        return decorate
+
+    # Guarding
+
+    def guard(
+        self,
+        name: str,
+        *,
+        on: str | Pattern | None = None,
+        signals: Mapping[str, str] | None = None,
+        when: object = None,
+        must: object = None,
+        do: Do | None = None,
+        publish: str | None = None,
+        action: GuardAction | None = None,
+        deadline: Duration | None = None,
+        hysteresis: float = 0.0,
+        robustness: bool = False,
+        max_samples: int = 65_536,
+    ) -> Guard:
+        """Watch topics by a formula, and act when its verdict changes.
+
+        Every event of a guarded topic is evaluated before it is enqueued. The guard fires once when its verdict becomes
+        true (`when`) or false (`must`), and is armed again when the verdict turns back past the hysteresis. Each firing
+        is published on ``guard/<name>``. A window that is not yet covered gives no verdict.
+
+        Parameters
+        ----------
+        name
+            Its name, unique in the node.
+        on
+            The topics it judges, each by itself. A bare number is the field ``value``.
+        signals
+            Instead of `on`: for each name in the formula the topic, or ``topic#field``, that it comes from.
+        when, must
+            The formula, of which one is given.
+        do
+            A `Flag` or a `NativeFunction`, set or called at once in the publishing thread; or a callable, which is called
+            with the guard's event in the handler thread.
+        publish
+            A further topic on which to publish each firing, at once.
+        action
+            ``"log"``, or a mapping with ``kind`` ``log``, ``publish``, ``command`` or ``python``, as in run files.
+        deadline
+            Native actions that begin later than this after the event entered the node are counted as late.
+        hysteresis
+            How far the verdict must turn back before the guard is armed again, in units of the formula's margin.
+        robustness
+            Publish the margin of every verdict on ``guard/<name>/robustness``.
+        max_samples
+            How many samples one window may hold.
+
+        Raises
+        ------
+        FormulaError, PatternError
+            With a caret under the place.
+        GuardError
+            The name is taken, or signals and formula do not agree.
+        """
+        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
+        with self._lock:
+            if name in self._guards:
+                raise GuardError(f"there is a guard '{name}' already; give this one another name", guard=name)
+            guard, call = make_guard(
+                self._core,
+                name,
+                on=on,
+                signals=signals,
+                when=when,
+                must=must,
+                do=do,
+                publish=publish,
+                action=action,
+                deadline_ns=deadline_ns,
+                hysteresis=hysteresis,
+                robustness=robustness,
+                max_samples=max_samples,
+            )
+            self._guards[name] = guard
+        if call is not None:
+            called = f"guard {name}"
+            self.on(f"guard/{name}", name=called, deadline=deadline, overflow="drop-oldest")(call)
+        return guard
+
+    # Sources and sinks
+
+    def add_source(self, source: Source) -> None:
+        """Add a source; it starts with the node, or at once where the node runs.
+
+        Parameters
+        ----------
+        source
+            Such as `chronofabric.fabric.sources.HostSource`.
+
+        Raises
+        ------
+        ArgumentError
+            A recording at ``speed="max"`` drives the node's time, which needs a simulated clock.
+        """
+        if getattr(source, "speed", None) == "max" and not self._core.simulated:
+            hint = "make the node with clock=cf.SimulatedClock()"
+            text = f"source '{source.name}' at speed 'max' drives the node's time; {hint}"
+            raise ArgumentError(text, argument="speed", value="max", hint=hint)
+        with self._lock:
+            self._refuse_when_closed()
+            running = RunningSource(source, self, self._source_ended)
+            self._sources.append(running)
+            if self._running:
+                running.start()
+
+    def add_sink(self, sink: Sink) -> None:
+        """Add a sink; it gets every event of its topics that is published from now on.
+
+        Parameters
+        ----------
+        sink
+            Such as `chronofabric.fabric.sinks.NdjsonSink`.
+        """
+        with self._lock:
+            self._refuse_when_closed()
+            subscription = self.subscribe(
+                tuple(sink.topics), name=f"sink {sink.name}", capacity=_SINK_CAPACITY, overflow="block"
+            )
+            running = RunningSink(sink, self, subscription)
+            if self._running:
+                running.start()
+            self._sinks.append(running)
+
+    def _source_ended(self) -> None:
+        with self._lock:
+            if self._sources and all(source.finite and source.done.is_set() for source in self._sources):
+                self._stop.set()
+
+    # Its life
+
+    def start(self) -> None:
+        """Start handlers, sinks and sources. Entering does this."""
+        self._start(None)
+
+    def _start(self, loop: Any) -> None:
+        with self._lock:
+            self._refuse_when_closed()
+            if self._running:
+                return
+            opened: list[RunningSink] = []
+            try:
+                for sink in self._sinks:
+                    sink.start()
+                    opened.append(sink)
+            except BaseException:
+                for sink in opened:
+                    sink.subscription.close()
+                raise
+            self._running = True
+            self._handlers.start(loop)
+            for source in self._sources:
+                source.start()
+
+    def run(self, duration: Duration | None = None) -> None:
+        """Run until Ctrl-C, `stop`, the end of the duration, or the end of every source where all are finite.
+
+        Parameters
+        ----------
+        duration
+            How long, on the node's own time source; by default without end.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> with cf.Fabric("plant") as fabric:
+        ...     fabric.run("10 ms")
+        """
+        until_ns = None if duration is None else self._clock.now() + _nanoseconds(duration, "duration")
+        self.start()
+        slice_s = 0.001 if self._core.simulated else 0.05
+        try:
+            while not self._stop.is_set():
+                if until_ns is None:
+                    self._stop.wait(0.05 if os.name == "nt" else None)
+                    continue
+                left_s = (until_ns - self._clock.now()) / 1e9
+                if left_s <= 0:
+                    break
+                self._stop.wait(min(left_s, slice_s))
+        except KeyboardInterrupt:
+            _logger.info("interrupted")
+
+    def stop(self) -> None:
+        """End `run`, from any thread or signal handler. The node is closed by who entered it."""
+        self._stop.set()
+
+    def close(self, drain: Duration = _DRAIN_S) -> Mapping[str, int]:
+        """Close the node: sources stop, handlers and sinks finish what waits, everybody who waits is woken.
+
+        Calling it again does nothing more.
+
+        Parameters
+        ----------
+        drain
+            How long handlers, sinks and other receiving threads get to finish what was accepted. The rest is counted as
+            dropped (``closed``).
+
+        Returns
+        -------
+        Mapping
+            By subscription, how many events were dropped because they were still pending.
+        """
+        drain_s = _nanoseconds(drain, "drain") / 1e9
+        with self._lock:
+            if self._closing:
+                return dict(self._dropped)
+            self._closing = True
+        until_s = _time.monotonic() + drain_s
+        self._stop.set()
+        for source in self._sources:
+            source.stop_token.set()
+        for source in self._sources:
+            if self._running and not source.join(max(0.1, until_s - _time.monotonic())):
+                _logger.warning("source %s did not stop", source.name)
+        while _time.monotonic() < until_s and not self._drained():
+            _time.sleep(_POLL_S)
+        self._core.close()
+        self._handlers.stop(max(0.1, until_s - _time.monotonic()))
+        for sink in self._sinks:
+            if self._running and not sink.join(_FINISH_S):
+                _logger.warning("sink %s did not finish within %g s", sink.name, _FINISH_S)
+        self._closed_ns = self._clock.now()
+        self._stamps.close()
+        _OPEN.discard(self)
+        books = {each["name"]: each["dropped"].get("closed", 0) for each in self._core.subscriptions()}
+        self._dropped = {name: count for name, count in books.items() if count}
+        if self._dropped:
+            pending = ", ".join(f"{name}: {count}" for name, count in self._dropped.items())
+            _logger.info("fabric %s closed with events pending: %s", self._name, pending)
+        return dict(self._dropped)
+
+    def _drained(self) -> bool:
+        """Whether everybody who is still receiving has received everything."""
+        if self._running and not (self._handlers.idle and all(sink.idle for sink in self._sinks)):
+            return False
+        me = threading.get_ident()
+        receiving = {thread.ident for thread in threading.enumerate()} - {me}
+        return all(
+            not each["pending"] or each["receiver"] not in receiving or each["paused"]
+            for each in self._core.pending()
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        import asyncio
+
+        self._start(asyncio.get_running_loop())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        import asyncio
+
+        # In another thread, so that coroutines on this loop can finish what waits for them.
+        await asyncio.to_thread(self.close)
+
+    # What it did
+
+    def report(self) -> Report:
+        """Read all its figures, without stopping it.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> with cf.Fabric("plant") as fabric:
+        ...     fabric.publish("a", 1)
+        ...     fabric.report().topics["published"]
+        1
+        """
+        topics = self._core.topics()
+        now_ns = self._clock.now() if self._closed_ns is None else self._closed_ns
+        return Report(
+            node=self._name,
+            clock=self._clock.kind,
+            uptime_ns=now_ns - self._started_ns,
+            topics={"count": len(topics), "published": sum(count for _, count in topics)},
+            subscriptions=tuple(self._core.subscriptions()),
+            handlers=tuple(handler.report() for handler in self._handlers.all),
+            guards=tuple(guard.report() for guard in self._guards.values()),
+            sources=tuple(source.report() for source in self._sources),
+            sinks=tuple(sink.report() for sink in self._sinks),
+        )
+
+    def topics(self) -> Mapping[str, int]:
+        """Say how many events were published on each topic."""
+        return dict(self._core.topics())
+
+    def _refuse_when_closed(self) -> None:
+        if self._closing:
+            raise ClosedError(f"fabric '{self._name}' is closed", name=self._name)
+
+
+def _only(argument: str, value: str, here: str, later: tuple[str, ...]) -> None:
+    """Refuse what later versions build, apart from what nobody knows."""
+    if value == here:
+        return
+    if value in later:
+        raise UnsupportedError(f"{argument}='{value}' is not in this version; use '{here}'", feature=f"{argument}={value}")
+    hint = f"it must be '{here}'"
+    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
+
+
+def _count(argument: str, value: object) -> int:
+    """A whole number of at least one."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    hint = "it must be a whole number of at least 1"
+    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
+
+
+def _nanoseconds(duration: Duration, argument: str) -> int:
+    from chronofabric.duration import nanoseconds
+
+    return nanoseconds(duration, argument=argument)
+
+
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine; without importing inspect or asyncio for plain functions."""
+    import types
+
+    for candidate in (function, getattr(function, "__func__", None), getattr(type(function), "__call__", None)):
+        code = getattr(candidate, "__code__", None)
+        if isinstance(code, types.CodeType) and code.co_flags & 0x80:  # inspect.CO_COROUTINE
+            return True
+    return False
+
+
+_OPEN = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is open before the interpreter ends, so that no thread of a node meets its ruins."""
+    for fabric in list(_OPEN):
+        fabric.close(drain=0.2)
+    # Whoever waited was woken, and gets the time to leave.
+    until_s = _time.monotonic() + 1.0
+    while _bus.waiting() and _time.monotonic() < until_s:
+        _time.sleep(0.001)
+
+
+def _forked() -> None:
+    """In a forked child: its objects belong to the parent."""
+    _bus.forked()
+    _OPEN.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,93 @@
+"""What a node did: books, rates, waiting times, guards, sources, sinks, handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A reading of a node, taken without stopping it.
+
+    Attributes
+    ----------
+    node
+        The node's name.
+    clock
+        The kind of its time source.
+    uptime_ns
+        How long it has run, on its own time source.
+    topics
+        ``count`` and ``published``, how many events were published on all of them.
+    subscriptions, handlers, guards, sources, sinks
+        One mapping each; durations are in nanoseconds and say so in their names.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> with cf.Fabric("plant") as fabric:
+    ...     numbers = fabric.subscribe("numbers")
+    ...     count = fabric.publish_many("numbers", range(3))
+    ...     report = fabric.report()
+    >>> report.topics["published"], report.subscriptions[0]["pending"]
+    (3, 3)
+    """
+
+    node: str
+    clock: str
+    uptime_ns: int
+    topics: Mapping[str, int]
+    subscriptions: tuple[Mapping[str, Any], ...]
+    handlers: tuple[Mapping[str, Any], ...]
+    guards: tuple[Mapping[str, Any], ...]
+    sources: tuple[Mapping[str, Any], ...]
+    sinks: tuple[Mapping[str, Any], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain values, ready for JSON."""
+        parts = ("subscriptions", "handlers", "guards", "sources", "sinks")
+        head = {"node": self.node, "clock": self.clock, "uptime_ns": self.uptime_ns, "topics": dict(self.topics)}
+        return head | {part: [dict(each) for each in getattr(self, part)] for part in parts}
+
+    def __str__(self) -> str:
+        seconds = self.uptime_ns / 1e9
+        lines = [
+            f"node '{self.node}', {seconds:.1f} s on the {self.clock} clock: "
+            f"{self.topics['published']} events on {self.topics['count']} topics"
+        ]
+        for each in self.subscriptions:
+            lost = sum(each["dropped"].values()) + sum(each["dead_lettered"].values())
+            p50, p99 = (each["latency_ns"][name] / 1e3 for name in ("p50", "p99"))
+            lines.append(
+                f"  {each['name']}: {each['offered']} offered, {each['delivered']} delivered, {lost} lost, "
+                f"{each['pending']} pending; p50 {p50:.1f} us, p99 {p99:.1f} us"
+            )
+        for each in self.guards:
+            p99 = each["lateness_ns"]["p99"] / 1e3
+            lines.append(f"  guard {each['name']}: fired {each['fired']} times, p99 {p99:.1f} us after the sample")
+        for kind in ("sources", "sinks", "handlers"):
+            lines += [
+                f"  {kind[:-1]} {each['name']}: {each['errors']} errors ({each['error']})"
+                for each in getattr(self, kind)
+                if each["errors"]
+            ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Show the report in a notebook."""
+        from html import escape
+
+        names = ("name", "offered", "delivered", "pending")
+        head = "".join(f"<th>{name}</th>" for name in (*names, "lost", "p50 us", "p99 us"))
+        rows = []
+        for each in self.subscriptions:
+            lost = sum(each["dropped"].values()) + sum(each["dead_lettered"].values())
+            latency = [f"{each['latency_ns'][name] / 1e3:.1f}" for name in ("p50", "p99")]
+            cells = [*(str(each[name]) for name in names), str(lost), *latency]
+            rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        title = escape(str(self).splitlines()[0])
+        return f"<table><caption>{title}</caption><tr>{head}</tr>{''.join(rows)}</table>"

@@ -1,0 +1,168 @@
+//! What became of every event that a subscription was offered.
+//!
+//! The equation: offered + replayed = delivered + filtered + dropped(reason) + dead-lettered(reason) + pending.
+//! It holds in every reading, because delivered, offered and pending are derived from the positions of the rings and from
+//! the counters below. A single figure of a running reading is off by at most the calls in progress.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why an event was dropped, or went to the dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Reason {
+    /// The subscription was full.
+    Overflow,
+    /// The subscription stayed full for as long as its publisher was to wait.
+    Timeout,
+    /// Waiting would have been for the waiting thread itself.
+    WouldDeadlock,
+    /// The publisher stopped waiting: it was interrupted or cancelled.
+    Cancelled,
+    /// The payload alone exceeds the subscription's bound in bytes.
+    TooLarge,
+    /// The dead letters were full.
+    DeadLettersFull,
+    /// The node was closed.
+    Closed,
+    /// The subscription was closed.
+    Unsubscribed,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::Overflow,
+        Self::Timeout,
+        Self::WouldDeadlock,
+        Self::Cancelled,
+        Self::TooLarge,
+        Self::DeadLettersFull,
+        Self::Closed,
+        Self::Unsubscribed,
+    ];
+
+    /// The reason as users read it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Overflow => "overflow",
+            Self::Timeout => "timeout",
+            Self::WouldDeadlock => "would-deadlock",
+            Self::Cancelled => "cancelled",
+            Self::TooLarge => "too-large",
+            Self::DeadLettersFull => "dead-letters-full",
+            Self::Closed => "closed",
+            Self::Unsubscribed => "unsubscribed",
+        }
+    }
+}
+
+type Counters = [AtomicU64; Reason::ALL.len()];
+
+/// The counters behind the books; everything else follows from the positions of the rings.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Turned away before they entered a ring.
+    rejected: Counters,
+    /// Taken out of a ring by somebody who did not deliver them.
+    evicted: Counters,
+    dead_lettered: Counters,
+    replayed: AtomicU64,
+}
+
+impl Ledger {
+    pub(crate) fn reject(&self, reason: Reason) {
+        self.rejected[reason as usize].fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn evict(&self, reason: Reason) {
+        self.evicted[reason as usize].fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn dead_letter(&self, reason: Reason) {
+        self.dead_lettered[reason as usize].fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn replay(&self) {
+        self.replayed.fetch_add(1, Ordering::Release);
+    }
+
+    fn read(&self) -> Counts {
+        let read = |counters: &Counters| Reason::ALL.map(|reason| counters[reason as usize].load(Ordering::Acquire));
+        Counts {
+            replayed: self.replayed.load(Ordering::Acquire),
+            rejected: read(&self.rejected),
+            evicted: read(&self.evicted),
+            dead_lettered: read(&self.dead_lettered),
+        }
+    }
+
+    /// The books, given a way to read how many events were ever popped from the rings and ever pushed into them.
+    pub(crate) fn books(&self, positions: impl Fn() -> (u64, u64)) -> Books {
+        // The counters are read before the positions, because each is raised after its position moved: what is counted as
+        // evicted is then popped too. A reading that an event overtook is repeated, as long as that can succeed.
+        let mut counts = self.read();
+        let (mut popped, mut pushed) = positions();
+        for _ in 0..READINGS_MAX {
+            let again = self.read();
+            if again == counts {
+                break;
+            }
+            counts = again;
+            (popped, pushed) = positions();
+        }
+        let Counts { replayed, rejected, evicted, dead_lettered } = counts;
+        let total = |counts: &[u64]| counts.iter().sum::<u64>();
+        Books {
+            offered: pushed + total(&rejected) + total(&dead_lettered) - replayed,
+            replayed,
+            delivered: popped - total(&evicted),
+            filtered: 0,
+            dropped: Reason::ALL.map(|reason| rejected[reason as usize] + evicted[reason as usize]),
+            dead_lettered,
+            pending: pushed - popped,
+        }
+    }
+}
+
+/// How often a running reading is repeated.
+const READINGS_MAX: usize = 32;
+
+#[derive(PartialEq, Eq)]
+struct Counts {
+    replayed: u64,
+    rejected: [u64; Reason::ALL.len()],
+    evicted: [u64; Reason::ALL.len()],
+    dead_lettered: [u64; Reason::ALL.len()],
+}
+
+/// A reading of the books of one subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Events published while the subscription was there.
+    pub offered: u64,
+    /// Dead letters that were offered again.
+    pub replayed: u64,
+    /// Events handed to a receiver.
+    pub delivered: u64,
+    /// Events turned away by a filter.
+    pub filtered: u64,
+    /// Events dropped, by [`Reason`].
+    pub dropped: [u64; Reason::ALL.len()],
+    /// Events that went to the dead letters, by [`Reason`].
+    pub dead_lettered: [u64; Reason::ALL.len()],
+    /// Events waiting to be received.
+    pub pending: u64,
+}
+
+impl Books {
+    /// Left side less right side of the equation: always zero.
+    pub fn balance(&self) -> i128 {
+        let sum = |counts: &[u64]| counts.iter().map(|count| i128::from(*count)).sum::<i128>();
+        i128::from(self.offered) + i128::from(self.replayed)
+            - i128::from(self.delivered)
+            - i128::from(self.filtered)
+            - sum(&self.dropped)
+            - sum(&self.dead_lettered)
+            - i128::from(self.pending)
+    }
+}

@@ -1,0 +1,260 @@
+//! The topics of a node, and the routes between them and the subscriptions.
+
+use crate::books::Reason;
+use crate::cell::Payload;
+use crate::error::BusError;
+use crate::publish::{Core, Route, Tap, Topic};
+use crate::subscription::{Subscription, SubscriptionOptions};
+use crate::sync::lock;
+use crate::topic::{Pattern, TopicInfo, validate_topic};
+use crate::Victims;
+use chronofabric_clock::{HybridLogicalClock, TimeSource};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// The bounds of a bus.
+#[derive(Clone, Copy, Debug)]
+pub struct BusOptions {
+    /// How many topics it may have.
+    pub topics_max: usize,
+}
+
+impl Default for BusOptions {
+    fn default() -> Self {
+        Self { topics_max: 65_536 }
+    }
+}
+
+/// Makes the taps of a guard, one for each topic it watches.
+pub trait TapFactory<P: Payload>: Send + Sync {
+    /// The tap for a topic, or `None` where the guard does not watch it. Called once for each topic and guard, while the
+    /// bus arranges its routes: it must not call the bus.
+    fn tap(&self, topic: &TopicInfo) -> Option<Arc<dyn Tap<P>>>;
+}
+
+/// What finds a guard again to remove it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TapId(u64);
+
+struct Entry<P: Payload> {
+    topic: Arc<Topic<P>>,
+    taps: Vec<(TapId, Arc<dyn Tap<P>>)>,
+}
+
+struct Registry<P: Payload> {
+    topics: HashMap<Box<str>, Entry<P>>,
+    subscriptions: Vec<Arc<Subscription<P>>>,
+    factories: Vec<(TapId, Arc<dyn TapFactory<P>>)>,
+    next_tap: u64,
+}
+
+/// The bus of one node.
+pub struct Bus<P: Payload> {
+    core: Arc<Core>,
+    registry: Mutex<Registry<P>>,
+    options: BusOptions,
+}
+
+impl<P: Payload> std::fmt::Debug for Bus<P> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Bus").field("core", &self.core).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<P: Payload> Bus<P> {
+    /// A bus without topics that takes its time from `source` and its stamps from `clock`.
+    pub fn new(source: TimeSource, clock: Arc<HybridLogicalClock>, options: BusOptions) -> Self {
+        Self {
+            core: Arc::new(Core { source, clock, closed: AtomicBool::new(false) }),
+            registry: Mutex::new(Registry {
+                topics: HashMap::new(),
+                subscriptions: Vec::new(),
+                factories: Vec::new(),
+                next_tap: 0,
+            }),
+            options,
+        }
+    }
+
+    /// Where it takes its time from.
+    pub fn source(&self) -> &TimeSource {
+        &self.core.source
+    }
+
+    /// Where its stamps come from.
+    pub fn clock(&self) -> &Arc<HybridLogicalClock> {
+        &self.core.clock
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.core.closed.load(Ordering::Acquire)
+    }
+
+    /// The topic of a name, made on first use.
+    ///
+    /// # Errors
+    /// [`BusError::Topic`], [`BusError::TopicLimit`], [`BusError::Closed`].
+    pub fn topic(&self, name: &str) -> Result<Arc<Topic<P>>, BusError> {
+        if self.is_closed() {
+            return Err(BusError::Closed);
+        }
+        let mut registry = lock(&self.registry);
+        if let Some(entry) = registry.topics.get(name) {
+            return Ok(Arc::clone(&entry.topic));
+        }
+        validate_topic(name)?;
+        if registry.topics.len() >= self.options.topics_max {
+            return Err(BusError::TopicLimit { topic: name.into(), limit: self.options.topics_max });
+        }
+        let info = Arc::new(TopicInfo::new(name, self.core.clock.node())?);
+        let subscriptions =
+            registry.subscriptions.iter().filter(|subscription| subscription.pattern().matches(name)).cloned().collect();
+        let taps: Vec<_> =
+            registry.factories.iter().filter_map(|(id, factory)| Some((*id, factory.tap(&info)?))).collect();
+        let route = Route { subscriptions, taps: taps.iter().map(|(_, tap)| Arc::clone(tap)).collect() };
+        let topic = Arc::new(Topic::new(info, Arc::clone(&self.core), route));
+        registry.topics.insert(name.into(), Entry { topic: Arc::clone(&topic), taps });
+        Ok(topic)
+    }
+
+    /// Adds a subscription. Every publish that begins after this returns reaches it.
+    ///
+    /// # Errors
+    /// [`BusError::Option`], [`BusError::Closed`].
+    pub fn subscribe(
+        &self,
+        pattern: Pattern,
+        options: SubscriptionOptions,
+    ) -> Result<Arc<Subscription<P>>, BusError> {
+        let subscription = Arc::new(Subscription::new(pattern, options)?);
+        let mut registry = lock(&self.registry);
+        // Checked under the lock, under which closing empties the registry: none can slip in after it.
+        if self.is_closed() {
+            return Err(BusError::Closed);
+        }
+        registry.subscriptions.push(Arc::clone(&subscription));
+        registry.for_matching(subscription.pattern(), |topic| {
+            let route = topic.route.load();
+            let mut subscriptions = Vec::with_capacity(route.subscriptions.len() + 1);
+            subscriptions.extend_from_slice(&route.subscriptions);
+            subscriptions.push(Arc::clone(&subscription));
+            topic.route.store(Arc::new(Route { subscriptions, taps: route.taps.clone() }));
+        });
+        Ok(subscription)
+    }
+
+    /// Removes a subscription; what waits in it is dropped with the reason.
+    pub fn unsubscribe(&self, subscription: &Arc<Subscription<P>>, reason: Reason, victims: &mut Victims<P>) {
+        let mut registry = lock(&self.registry);
+        registry.subscriptions.retain(|other| !Arc::ptr_eq(other, subscription));
+        registry.for_matching(subscription.pattern(), |topic| {
+            let route = topic.route.load();
+            let subscriptions =
+                route.subscriptions.iter().filter(|other| !Arc::ptr_eq(other, subscription)).cloned().collect();
+            topic.route.store(Arc::new(Route { subscriptions, taps: route.taps.clone() }));
+        });
+        drop(registry);
+        subscription.close(reason, victims);
+    }
+
+    /// Adds a guard: its factory is asked for every topic that exists and every one to come.
+    ///
+    /// # Errors
+    /// [`BusError::Closed`].
+    pub fn add_taps(&self, factory: Arc<dyn TapFactory<P>>) -> Result<TapId, BusError> {
+        let mut registry = lock(&self.registry);
+        if self.is_closed() {
+            return Err(BusError::Closed);
+        }
+        let id = TapId(registry.next_tap);
+        registry.next_tap += 1;
+        for entry in registry.topics.values_mut() {
+            if let Some(tap) = factory.tap(entry.topic.info()) {
+                entry.taps.push((id, tap));
+                entry.store_taps();
+            }
+        }
+        registry.factories.push((id, factory));
+        Ok(id)
+    }
+
+    /// Removes a guard.
+    pub fn remove_taps(&self, id: TapId) {
+        let mut registry = lock(&self.registry);
+        registry.factories.retain(|(other, _)| *other != id);
+        for entry in registry.topics.values_mut() {
+            let before = entry.taps.len();
+            entry.taps.retain(|(other, _)| *other != id);
+            if entry.taps.len() != before {
+                entry.store_taps();
+            }
+        }
+    }
+
+    /// Every topic, by name.
+    pub fn topics(&self) -> Vec<Arc<Topic<P>>> {
+        let mut topics: Vec<_> =
+            lock(&self.registry).topics.values().map(|entry| Arc::clone(&entry.topic)).collect();
+        topics.sort_by(|one, other| one.info().name().cmp(other.info().name()));
+        topics
+    }
+
+    /// How many topics there are.
+    pub fn topics_len(&self) -> usize {
+        lock(&self.registry).topics.len()
+    }
+
+    /// Every subscription, oldest first.
+    pub fn subscriptions(&self) -> Vec<Arc<Subscription<P>>> {
+        lock(&self.registry).subscriptions.clone()
+    }
+
+    /// Refuses further publishing; what was accepted can still be received.
+    pub fn stop_publishing(&self) {
+        self.core.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Closes the bus: no more publishing, every subscription closed and emptied, everybody woken. Gives back the
+    /// subscriptions that it closed. Calling it again does nothing more.
+    pub fn close(&self, victims: &mut Victims<P>) -> Vec<Arc<Subscription<P>>> {
+        self.stop_publishing();
+        let (subscriptions, factories) = {
+            let mut registry = lock(&self.registry);
+            for entry in registry.topics.values_mut() {
+                entry.taps.clear();
+                entry.topic.route.store(Arc::new(Route { subscriptions: Vec::new(), taps: Vec::new() }));
+            }
+            (std::mem::take(&mut registry.subscriptions), std::mem::take(&mut registry.factories))
+        };
+        // Guards may own what runs foreign code when it is dropped.
+        drop(factories);
+        for subscription in &subscriptions {
+            subscription.close(Reason::Closed, victims);
+        }
+        subscriptions
+    }
+}
+
+impl<P: Payload> Entry<P> {
+    fn store_taps(&self) {
+        let route = self.topic.route.load();
+        self.topic.route.store(Arc::new(Route {
+            subscriptions: route.subscriptions.clone(),
+            taps: self.taps.iter().map(|(_, tap)| Arc::clone(tap)).collect(),
+        }));
+    }
+}
+
+impl<P: Payload> Registry<P> {
+    fn for_matching(&self, pattern: &Pattern, mut change: impl FnMut(&Topic<P>)) {
+        match pattern.literal() {
+            Some(name) => self.topics.get(name).iter().for_each(|entry| change(&entry.topic)),
+            None => {
+                let matching = self.topics.iter().filter(|(name, _)| pattern.matches(name));
+                matching.for_each(|(_, entry)| change(&entry.topic));
+            }
+        }
+    }
+}

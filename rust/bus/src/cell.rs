@@ -1,0 +1,219 @@
+//! The one place in memory that an event has, shared by everybody who receives it.
+//!
+//! A cell is filled once, by the publisher, and then only read. Its reference count starts at the number of receivers, so
+//! fanning out sets it once instead of raising it once a receiver. When the last reference goes, payload and headers are
+//! dropped and the cell returns to a bounded pool. The topic stays in it: the next event that uses the cell is often of the
+//! same topic, and then the topic's own count is not touched either.
+
+use crate::ring::Ring;
+use crate::topic::TopicInfo;
+use chronofabric_clock::Stamp;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+
+/// What events carry.
+pub trait Payload: Send + Sync + Sized + 'static {
+    /// What travels beside the payload.
+    type Headers: Send + Sync + 'static;
+
+    /// The pool that the cells of such events come from and return to.
+    fn pool() -> &'static Pool<Self>;
+
+    /// How many bytes the payload holds, for subscriptions that are bounded in bytes.
+    fn bytes(&self) -> usize;
+}
+
+/// An event without its topic: the envelope and the payload.
+#[derive(Debug)]
+pub struct Envelope<P: Payload> {
+    /// Order and identity: the node's hybrid logical clock.
+    pub stamp: Stamp,
+    /// Nanoseconds since the Unix epoch: when it entered this node, or what its file or sensor recorded.
+    pub time_ns: i64,
+    /// When it entered this node, on the node's own time source; differs from `time_ns` where a time was recorded.
+    pub entered_ns: i64,
+    /// When it should have been acted on.
+    pub deadline_ns: Option<i64>,
+    /// 0 to 3, 3 the most urgent.
+    pub priority: u8,
+    /// What its publisher sent beside the payload.
+    pub headers: Option<P::Headers>,
+    /// `None` only where nobody can see it: in a cell without references.
+    pub(crate) payload: Option<P>,
+}
+
+struct Cell<P: Payload> {
+    references: AtomicUsize,
+    topic: Arc<TopicInfo>,
+    envelope: Envelope<P>,
+}
+
+/// A bounded store of unused cells, shared by the whole process.
+#[derive(Debug)]
+pub struct Pool<P: Payload> {
+    unused: OnceLock<Ring<Unused<P>>>,
+    capacity: usize,
+}
+
+/// A cell that nobody refers to.
+struct Unused<P: Payload>(Box<Cell<P>>);
+
+impl<P: Payload> Pool<P> {
+    /// A pool that keeps at most `capacity` unused cells; what is returned beyond that is freed.
+    pub const fn new(capacity: usize) -> Self {
+        Self { unused: OnceLock::new(), capacity }
+    }
+
+    fn ring(&self) -> &Ring<Unused<P>> {
+        self.unused.get_or_init(|| Ring::new(self.capacity))
+    }
+
+    /// How many unused cells it keeps now.
+    pub fn unused(&self) -> usize {
+        self.ring().len()
+    }
+}
+
+/// One reference to an event.
+pub struct CellRef<P: Payload>(NonNull<Cell<P>>);
+
+// SAFETY: while several references exist a cell is only read, and all its parts are Send and Sync.
+unsafe impl<P: Payload> Send for CellRef<P> {}
+// SAFETY: as above.
+unsafe impl<P: Payload> Sync for CellRef<P> {}
+
+impl<P: Payload> std::fmt::Debug for CellRef<P> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("CellRef").field("topic", &self.topic().name()).finish_non_exhaustive()
+    }
+}
+
+impl<P: Payload> CellRef<P> {
+    /// Puts an event into a cell.
+    #[inline]
+    fn new(topic: &Arc<TopicInfo>, envelope: Envelope<P>, references: usize) -> Self {
+        let cell = match P::pool().ring().pop() {
+            Some((_, Unused(mut cell))) => {
+                if !Arc::ptr_eq(&cell.topic, topic) {
+                    cell.topic = Arc::clone(topic);
+                }
+                cell.envelope = envelope;
+                *cell.references.get_mut() = references;
+                cell
+            }
+            None => Box::new(Cell { references: AtomicUsize::new(references), topic: Arc::clone(topic), envelope }),
+        };
+        Self(NonNull::from(Box::leak(cell)))
+    }
+
+    #[inline]
+    fn cell(&self) -> &Cell<P> {
+        // SAFETY: the cell lives as long as a reference to it, and nobody writes to it meanwhile.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The topic it was published on.
+    #[inline]
+    pub fn topic(&self) -> &Arc<TopicInfo> {
+        &self.cell().topic
+    }
+
+    /// The payload.
+    #[inline]
+    pub fn payload(&self) -> Option<&P> {
+        self.cell().envelope.payload.as_ref()
+    }
+
+    /// Gives up this reference for the payload itself, if it is the only one.
+    ///
+    /// # Errors
+    /// The reference, when others hold the event too.
+    #[inline]
+    pub fn into_payload(mut self) -> Result<P, Self> {
+        if self.cell().references.load(Ordering::Acquire) != 1 {
+            return Err(self);
+        }
+        // SAFETY: this is the only reference, and the acquire load orders the reads of those who dropped theirs before.
+        let payload = unsafe { self.0.as_mut() }.envelope.payload.take();
+        match payload {
+            Some(payload) => Ok(payload),
+            None => Err(self),
+        }
+    }
+}
+
+/// The references to a new event, one for each receiver: their number is set in the cell from the start.
+pub(crate) struct Shares<P: Payload> {
+    cell: NonNull<Cell<P>>,
+    left: usize,
+}
+
+impl<P: Payload> Shares<P> {
+    /// Puts an event into a cell that `receivers` will share; at least one.
+    #[inline]
+    pub(crate) fn new(topic: &Arc<TopicInfo>, envelope: Envelope<P>, receivers: usize) -> Self {
+        let left = receivers.max(1);
+        let cell = ManuallyDrop::new(CellRef::new(topic, envelope, left));
+        Self { cell: cell.0, left }
+    }
+}
+
+impl<P: Payload> Iterator for Shares<P> {
+    type Item = CellRef<P>;
+
+    #[inline]
+    fn next(&mut self) -> Option<CellRef<P>> {
+        self.left = self.left.checked_sub(1)?;
+        Some(CellRef(self.cell))
+    }
+}
+
+impl<P: Payload> Drop for Shares<P> {
+    #[inline]
+    fn drop(&mut self) {
+        // References that nobody took are counted in the cell all the same.
+        self.for_each(drop);
+    }
+}
+
+impl<P: Payload> Deref for CellRef<P> {
+    type Target = Envelope<P>;
+
+    #[inline]
+    fn deref(&self) -> &Envelope<P> {
+        &self.cell().envelope
+    }
+}
+
+impl<P: Payload> Clone for CellRef<P> {
+    fn clone(&self) -> Self {
+        // As for `Arc`: a new reference comes from an existing one, so no order is needed. The count cannot overflow: each
+        // reference takes eight bytes of memory somewhere.
+        self.cell().references.fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl<P: Payload> Drop for CellRef<P> {
+    #[inline]
+    fn drop(&mut self) {
+        let references = &self.cell().references;
+        // The only owner needs no atomic subtraction.
+        if references.load(Ordering::Acquire) != 1 {
+            if references.fetch_sub(1, Ordering::Release) != 1 {
+                return;
+            }
+            fence(Ordering::Acquire);
+        }
+        // SAFETY: this was the last reference, and the pointer came from `Box::leak`.
+        let mut cell = unsafe { Box::from_raw(self.0.as_ptr()) };
+        // Before the cell goes back: dropping a payload may run foreign code, which may publish.
+        drop(cell.envelope.payload.take());
+        drop(cell.envelope.headers.take());
+        // A full pool gives the cell back, and it is freed here.
+        drop(P::pool().ring().push(Unused(cell)));
+    }
+}

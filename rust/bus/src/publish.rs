@@ -1,0 +1,305 @@
+//! The way of an event from its publisher into the rings.
+
+use crate::books::Reason;
+use crate::cell::{Envelope, Payload, Shares};
+use crate::error::BusError;
+use crate::signal::Wake;
+use crate::subscription::{Offer, Subscription};
+use crate::sync::lock;
+use crate::topic::TopicInfo;
+use crate::{CellRef, PRIORITY_NORMAL, Victims};
+use arc_swap::ArcSwap;
+use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
+use smallvec::SmallVec;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex};
+
+/// How deep guards may publish onto guarded topics before it is taken for a loop.
+pub const DEPTH_MAX: usize = 16;
+
+/// An event as its publisher gives it.
+#[derive(Debug)]
+pub struct NewEvent<P: Payload> {
+    /// The payload.
+    pub payload: P,
+    /// 0 to 3, 3 the most urgent.
+    pub priority: u8,
+    /// When it should have been acted on.
+    pub deadline_ns: Option<i64>,
+    /// What travels beside the payload.
+    pub headers: Option<P::Headers>,
+    /// A recorded time, where the event did not happen now.
+    pub time_ns: Option<i64>,
+}
+
+impl<P: Payload> NewEvent<P> {
+    /// An event of normal priority, without deadline and headers, that happens now.
+    pub fn new(payload: P) -> Self {
+        Self { payload, priority: PRIORITY_NORMAL, deadline_ns: None, headers: None, time_ns: None }
+    }
+}
+
+/// The fields of one event that one tap reads; a count that differs from what the tap wants means that some were missing.
+pub type Values = SmallVec<[f64; 8]>;
+
+/// What watches a topic and evaluates each of its events before it is enqueued.
+pub trait Tap<P: Payload>: Send + Sync {
+    /// Reads what it needs from the payload; called outside of the critical section, so it may run foreign code. Says
+    /// whether the event can be evaluated.
+    fn sample(&self, payload: &P, values: &mut Values) -> bool;
+
+    /// Evaluates the sample; called inside the topic's critical section, so it must be short, and must neither block nor
+    /// run foreign code. `Some` where there is something to do once the section is left.
+    fn evaluate(&self, event: &Observed, values: &[f64]) -> Option<Firing>;
+
+    /// Does it; called in the publishing thread after the section is left. What it publishes goes through `outcome`.
+    fn fire(&self, event: &Observed, firing: Firing, outcome: &mut Outcome<P>);
+}
+
+/// What a tap learns of an event beside its payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed {
+    /// The event's stamp.
+    pub stamp: Stamp,
+    /// The event's time.
+    pub time_ns: i64,
+    /// When it entered the node.
+    pub entered_ns: i64,
+}
+
+/// A verdict that something is to be done about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Firing {
+    /// How far the formula is from changing its verdict.
+    pub robustness: f64,
+    /// Whether the guard fires, rather than only reports its robustness.
+    pub fires: bool,
+}
+
+/// What a publish leaves to its caller, and the scratch space that it works in.
+#[derive(Debug)]
+pub struct Outcome<P: Payload> {
+    /// Events to drop, once the caller holds nothing.
+    pub victims: Victims<P>,
+    /// Receivers that are full and whose policy is to wait.
+    pub blocked: SmallVec<[Blocked<P>; 2]>,
+    depth: usize,
+}
+
+impl<P: Payload> Default for Outcome<P> {
+    fn default() -> Self {
+        Self { victims: SmallVec::new(), blocked: SmallVec::new(), depth: 0 }
+    }
+}
+
+/// An event that waits for room in one subscription. Dropping it gives up, counted as cancelled.
+#[derive(Debug)]
+pub struct Blocked<P: Payload> {
+    subscription: Arc<Subscription<P>>,
+    cell: Option<CellRef<P>>,
+}
+
+impl<P: Payload> Blocked<P> {
+    /// The full subscription.
+    pub fn subscription(&self) -> &Arc<Subscription<P>> {
+        &self.subscription
+    }
+
+    /// Tries again; `true` when the event is in the ring, or the subscription was closed and has counted it.
+    pub fn retry(&mut self, victims: &mut Victims<P>) -> bool {
+        if let Some(cell) = self.cell.take() {
+            self.cell = self.subscription.retry(cell, victims).err();
+        }
+        self.cell.is_none()
+    }
+
+    /// Stops waiting, for a reason that is counted.
+    pub fn give_up(mut self, reason: Reason, victims: &mut Victims<P>) {
+        if let Some(cell) = self.cell.take() {
+            self.subscription.reject(cell, reason, victims);
+        }
+    }
+
+    /// Registers for a wake-up when there is room. [`Blocked::retry`] must follow before the caller sleeps.
+    pub fn arm(&self, wake: Arc<dyn Wake>, token: u64) {
+        self.subscription.arm_space(wake, token);
+    }
+
+    /// Takes the registration back.
+    pub fn disarm(&self, wake: &Arc<dyn Wake>, token: u64) {
+        self.subscription.space().disarm(wake, token);
+    }
+}
+
+impl<P: Payload> Drop for Blocked<P> {
+    fn drop(&mut self) {
+        if let Some(cell) = self.cell.take() {
+            let mut victims = Victims::new();
+            self.subscription.reject(cell, Reason::Cancelled, &mut victims);
+        }
+    }
+}
+
+/// What all topics of a bus share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) source: TimeSource,
+    pub(crate) clock: Arc<HybridLogicalClock>,
+    pub(crate) closed: AtomicBool,
+}
+
+/// Where the events of a topic go.
+pub(crate) struct Route<P: Payload> {
+    pub(crate) subscriptions: Vec<Arc<Subscription<P>>>,
+    pub(crate) taps: Vec<Arc<dyn Tap<P>>>,
+}
+
+/// A topic of a bus; publishers hold it.
+pub struct Topic<P: Payload> {
+    info: Arc<TopicInfo>,
+    core: Arc<Core>,
+    pub(crate) route: ArcSwap<Route<P>>,
+    last_time_ns: AtomicI64,
+    published: AtomicU64,
+    /// The critical section of a guarded topic.
+    gate: Mutex<()>,
+}
+
+impl<P: Payload> std::fmt::Debug for Topic<P> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Topic").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl<P: Payload> Topic<P> {
+    pub(crate) fn new(info: Arc<TopicInfo>, core: Arc<Core>, route: Route<P>) -> Self {
+        Self {
+            info,
+            core,
+            route: ArcSwap::from_pointee(route),
+            last_time_ns: AtomicI64::new(i64::MIN),
+            published: AtomicU64::new(0),
+            gate: Mutex::new(()),
+        }
+    }
+
+    /// Its name and node.
+    pub fn info(&self) -> &Arc<TopicInfo> {
+        &self.info
+    }
+
+    /// How many events were published on it.
+    pub fn published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
+    }
+
+    /// How many subscriptions its events go to.
+    pub fn receivers(&self) -> usize {
+        self.route.load().subscriptions.len()
+    }
+
+    /// Publishes an event. The caller drops the victims and sees to the blocked ones of `outcome`.
+    ///
+    /// # Errors
+    /// [`BusError::Closed`], [`BusError::GuardLoop`], [`BusError::Clock`]; nobody has received the event then.
+    #[inline]
+    pub fn publish(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
+        let core = &*self.core;
+        if core.closed.load(Ordering::Relaxed) {
+            return Err(BusError::Closed);
+        }
+        let route = self.route.load();
+        if !route.taps.is_empty() {
+            return self.publish_guarded(&route, event, outcome);
+        }
+        // Unordered: the stamp never steps back by itself, and the line after it holds that of the topic's times.
+        let entered_ns = core.source.now_unordered_ns();
+        let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
+        let time_ns = self.not_before_last(event.time_ns.unwrap_or(entered_ns));
+        self.enqueue(&route, event, Observed { stamp, time_ns, entered_ns }, outcome);
+        self.settle(&route, outcome);
+        Ok(stamp)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_guarded(
+        &self,
+        route: &Route<P>,
+        event: NewEvent<P>,
+        outcome: &mut Outcome<P>,
+    ) -> Result<Stamp, BusError> {
+        if outcome.depth >= DEPTH_MAX {
+            return Err(BusError::GuardLoop { topic: self.info.name().into() });
+        }
+        let core = &*self.core;
+        // Reading fields may run foreign code and so comes before the critical section.
+        let mut samples: SmallVec<[Option<Values>; 2]> = SmallVec::new();
+        for tap in &route.taps {
+            let mut values = Values::new();
+            samples.push(tap.sample(&event.payload, &mut values).then_some(values));
+        }
+        let mut firings: SmallVec<[(usize, Firing); 2]> = SmallVec::new();
+        let section = lock(&self.gate);
+        let entered_ns = core.source.now_ns();
+        let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
+        let time_ns = self.not_before_last(event.time_ns.unwrap_or(entered_ns));
+        let observed = Observed { stamp, time_ns, entered_ns };
+        for (index, (tap, values)) in route.taps.iter().zip(&samples).enumerate() {
+            if let Some(firing) = values.as_ref().and_then(|values| tap.evaluate(&observed, values)) {
+                firings.push((index, firing));
+            }
+        }
+        self.enqueue(route, event, observed, outcome);
+        drop(section);
+        self.settle(route, outcome);
+        outcome.depth += 1;
+        for (index, firing) in firings {
+            route.taps[index].fire(&observed, firing, outcome);
+        }
+        outcome.depth -= 1;
+        Ok(stamp)
+    }
+
+    /// The time of an event never lies before that of an earlier one of its topic.
+    #[inline]
+    fn not_before_last(&self, time_ns: i64) -> i64 {
+        let mut last = self.last_time_ns.load(Ordering::Relaxed);
+        while last < time_ns {
+            match self.last_time_ns.compare_exchange_weak(last, time_ns, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return time_ns,
+                Err(now) => last = now,
+            }
+        }
+        last
+    }
+
+    #[inline]
+    fn enqueue(&self, route: &Route<P>, event: NewEvent<P>, observed: Observed, outcome: &mut Outcome<P>) {
+        self.published.fetch_add(1, Ordering::Relaxed);
+        let NewEvent { payload, priority, deadline_ns, headers, time_ns: _ } = event;
+        let Observed { stamp, time_ns, entered_ns } = observed;
+        let envelope =
+            Envelope { stamp, time_ns, entered_ns, deadline_ns, priority, headers, payload: Some(payload) };
+        let shares = Shares::new(&self.info, envelope, route.subscriptions.len());
+        if route.subscriptions.is_empty() {
+            // Nobody wants it; it is dropped with the other victims.
+            outcome.victims.extend(shares);
+            return;
+        }
+        for (subscription, cell) in route.subscriptions.iter().zip(shares) {
+            if let Offer::Full(cell) = subscription.offer(cell, &mut outcome.victims) {
+                outcome.blocked.push(Blocked { subscription: Arc::clone(subscription), cell: Some(cell) });
+            }
+        }
+    }
+
+    /// After the rings are filled: one fence for all receivers, then whoever sleeps is woken.
+    #[inline]
+    fn settle(&self, route: &Route<P>, outcome: &mut Outcome<P>) {
+        fence(Ordering::SeqCst);
+        for subscription in &route.subscriptions {
+            subscription.settle(&mut outcome.victims);
+        }
+    }
+}

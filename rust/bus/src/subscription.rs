@@ -1,0 +1,443 @@
+//! One subscriber's side: a ring for each priority in use, an overflow policy, dead letters, books.
+//!
+//! `capacity` counts for each priority by itself: a backlog of ordinary events neither displaces an urgent one nor makes its
+//! publisher wait. Rings are made when their priority is first used.
+
+use crate::books::{Books, Ledger, Reason};
+use crate::cell::{CellRef, Payload};
+use crate::error::BusError;
+use crate::histogram::{Histogram, Percentiles};
+use crate::ring::Ring;
+use crate::signal::{Signal, Wake};
+use crate::sync::lock;
+use crate::topic::Pattern;
+use crate::{PRIORITIES, Victims};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// The largest capacity of a subscription.
+pub const CAPACITY_MAX: usize = 1 << 26;
+/// How many events of a priority are timed one by one before only every sixteenth is.
+const TIMED_FIRST: u64 = 1024;
+const TIMED_EVERY: u64 = 16;
+
+/// What happens to an event that finds its subscription full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The oldest waiting event makes room.
+    DropOldest,
+    /// The new event is dropped.
+    DropNewest,
+    /// The new event goes to the dead letters.
+    DeadLetter,
+    /// The publisher waits.
+    Block,
+}
+
+/// How a subscription buffers.
+#[derive(Clone, Debug)]
+pub struct SubscriptionOptions {
+    /// What it is called in reports.
+    pub name: Box<str>,
+    /// How many events may wait, for each priority.
+    pub capacity: usize,
+    /// How many bytes of payload may wait, over all priorities.
+    pub capacity_bytes: Option<usize>,
+    /// What happens when it is full.
+    pub overflow: Overflow,
+    /// How long a publisher waits under [`Overflow::Block`].
+    pub block_timeout_ns: i64,
+    /// How many dead letters are kept.
+    pub dead_letters_max: usize,
+}
+
+impl Default for SubscriptionOptions {
+    fn default() -> Self {
+        Self {
+            name: "".into(),
+            capacity: 1024,
+            capacity_bytes: None,
+            overflow: Overflow::DropOldest,
+            block_timeout_ns: 1_000_000_000,
+            dead_letters_max: 1024,
+        }
+    }
+}
+
+/// An event that was not delivered, kept for inspection and replay.
+#[derive(Debug)]
+pub struct DeadLetter<P: Payload> {
+    /// The event.
+    pub event: CellRef<P>,
+    /// Why it was not delivered.
+    pub reason: Reason,
+}
+
+/// What came of offering an event.
+pub(crate) enum Offer<P: Payload> {
+    /// It is in the ring, or its fate has been counted.
+    Settled,
+    /// The ring is full and the policy is to wait.
+    Full(CellRef<P>),
+}
+
+/// A subscription, shared between the routes that lead to it and those who receive from it.
+#[derive(Debug)]
+pub struct Subscription<P: Payload> {
+    // Read by every publisher, after its fence.
+    items: Signal,
+    closed: AtomicBool,
+    paused: AtomicBool,
+    used: AtomicU8,
+    rings: [OnceLock<Ring<CellRef<P>>>; PRIORITIES],
+    space: Signal,
+    /// The thread that received last, as the embedding counts threads; zero for none.
+    receiver: AtomicU64,
+    bytes: AtomicUsize,
+    ledger: Ledger,
+    dead: Mutex<VecDeque<DeadLetter<P>>>,
+    latency: OnceLock<Histogram>,
+    close_reason: OnceLock<Reason>,
+    options: SubscriptionOptions,
+    pattern: Pattern,
+}
+
+impl<P: Payload> Subscription<P> {
+    /// A subscription that no route leads to yet.
+    ///
+    /// # Errors
+    /// [`BusError::Option`] for a bound out of range.
+    pub fn new(pattern: Pattern, options: SubscriptionOptions) -> Result<Self, BusError> {
+        let refuse = |name, value: usize, allowed| Err(BusError::Option { name, value: value.to_string().into(), allowed });
+        if !(1..=CAPACITY_MAX).contains(&options.capacity) {
+            return refuse("capacity", options.capacity, "it must lie between 1 and 67108864 events");
+        }
+        if options.capacity_bytes == Some(0) {
+            return refuse("capacity_bytes", 0, "it must be at least 1 byte, or None for no bound");
+        }
+        if !(1..=CAPACITY_MAX).contains(&options.dead_letters_max) {
+            return refuse("dead_letters_max", options.dead_letters_max, "it must lie between 1 and 67108864 events");
+        }
+        if options.block_timeout_ns < 0 {
+            return Err(BusError::Option {
+                name: "block_timeout",
+                value: format!("{} ns", options.block_timeout_ns).into(),
+                allowed: "it must not be negative",
+            });
+        }
+        Ok(Self {
+            items: Signal::default(),
+            closed: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            used: AtomicU8::new(0),
+            rings: std::array::from_fn(|_| OnceLock::new()),
+            space: Signal::default(),
+            receiver: AtomicU64::new(0),
+            bytes: AtomicUsize::new(0),
+            ledger: Ledger::default(),
+            dead: Mutex::new(VecDeque::new()),
+            latency: OnceLock::new(),
+            close_reason: OnceLock::new(),
+            options,
+            pattern,
+        })
+    }
+
+    /// The topics it wants.
+    pub fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// How it buffers.
+    pub fn options(&self) -> &SubscriptionOptions {
+        &self.options
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether it hands nothing out for the time being.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Stops or resumes handing out; what arrives meanwhile waits under the overflow policy.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.items.notify();
+    }
+
+    /// The thread that received last, zero for none.
+    pub fn receiver(&self) -> u64 {
+        self.receiver.load(Ordering::Relaxed)
+    }
+
+    /// How many events wait.
+    pub fn pending(&self) -> usize {
+        self.rings().map(Ring::len).sum()
+    }
+
+    /// Whether a receiver has something to do: an event to take, or the end to notice.
+    pub fn is_ready(&self) -> bool {
+        self.is_closed() || (!self.is_paused() && self.rings().any(Ring::is_ready))
+    }
+
+    /// Where receivers wait for [`Subscription::is_ready`].
+    pub fn items(&self) -> &Signal {
+        &self.items
+    }
+
+    /// The books, exact while no call is in progress.
+    pub fn books(&self) -> Books {
+        self.ledger.books(|| {
+            let mut sum = (0, 0);
+            for (head, tail) in self.rings().map(Ring::positions) {
+                sum = (sum.0 + head, sum.1 + tail);
+            }
+            sum
+        })
+    }
+
+    /// How long events waited between entering the node and being received: the first 1 024 of each priority, then every
+    /// sixteenth.
+    pub fn latency(&self) -> Percentiles {
+        self.latency.get().map(Histogram::percentiles).unwrap_or_default()
+    }
+
+    fn rings(&self) -> impl Iterator<Item = &Ring<CellRef<P>>> {
+        self.rings.iter().rev().filter_map(OnceLock::get)
+    }
+
+    fn ring(&self, priority: u8) -> &Ring<CellRef<P>> {
+        let level = usize::from(priority).min(PRIORITIES - 1);
+        self.rings[level].get_or_init(|| {
+            self.used.fetch_or(1 << level, Ordering::Release);
+            Ring::new(self.options.capacity)
+        })
+    }
+
+    /// Offers an event under the overflow policy. Who must be dropped goes to `victims`, to be dropped by the caller once it
+    /// holds nothing. The caller then passes a full fence and calls [`Subscription::settle`].
+    #[inline]
+    pub(crate) fn offer(&self, cell: CellRef<P>, victims: &mut Victims<P>) -> Offer<P> {
+        match self.try_push(cell) {
+            Ok(()) => Offer::Settled,
+            Err(cell) => self.overflow(cell, victims),
+        }
+    }
+
+    #[inline]
+    fn try_push(&self, cell: CellRef<P>) -> Result<(), CellRef<P>> {
+        let ring = self.ring(cell.priority);
+        let Some(limit) = self.options.capacity_bytes else { return ring.push(cell) };
+        let bytes = cell.payload().map_or(0, Payload::bytes);
+        // Reserved first, so that several publishers together cannot pass the bound.
+        if self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > limit {
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return Err(cell);
+        }
+        ring.push(cell).inspect_err(|_| {
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        })
+    }
+
+    #[cold]
+    fn overflow(&self, mut cell: CellRef<P>, victims: &mut Victims<P>) -> Offer<P> {
+        let too_large = |limit: usize| cell.payload().is_some_and(|payload| payload.bytes() > limit);
+        if self.options.capacity_bytes.is_some_and(too_large) {
+            self.turn_away(cell, Reason::TooLarge, victims);
+            return Offer::Settled;
+        }
+        match self.options.overflow {
+            Overflow::Block => return Offer::Full(cell),
+            Overflow::DropNewest => self.reject(cell, Reason::Overflow, victims),
+            Overflow::DeadLetter => self.turn_away(cell, Reason::Overflow, victims),
+            Overflow::DropOldest => loop {
+                if let Some((_, victim)) = self.evict_one(cell.priority) {
+                    self.release_bytes(&victim);
+                    self.ledger.evict(Reason::Overflow);
+                    victims.push(victim);
+                }
+                match self.try_push(cell) {
+                    Ok(()) => break,
+                    Err(back) => cell = back,
+                }
+            },
+        }
+        Offer::Settled
+    }
+
+    /// The event that makes room for one of `priority`: the oldest of its own priority; where the bound in bytes is what
+    /// is exceeded and its own priority has none, the oldest of the least urgent.
+    fn evict_one(&self, priority: u8) -> Option<(u64, CellRef<P>)> {
+        let own = self.ring(priority);
+        if own.len() >= own.capacity() || self.options.capacity_bytes.is_none() {
+            return own.pop();
+        }
+        self.rings.iter().filter_map(OnceLock::get).find_map(Ring::pop)
+    }
+
+    /// To the dead letters where the policy keeps them, otherwise dropped.
+    fn turn_away(&self, cell: CellRef<P>, reason: Reason, victims: &mut Victims<P>) {
+        if self.options.overflow != Overflow::DeadLetter {
+            return self.reject(cell, reason, victims);
+        }
+        let mut dead = lock(&self.dead);
+        if dead.len() >= self.options.dead_letters_max {
+            drop(dead);
+            return self.reject(cell, Reason::DeadLettersFull, victims);
+        }
+        self.ledger.dead_letter(reason);
+        dead.push_back(DeadLetter { event: cell, reason });
+    }
+
+    pub(crate) fn reject(&self, cell: CellRef<P>, reason: Reason, victims: &mut Victims<P>) {
+        self.ledger.reject(reason);
+        victims.push(cell);
+    }
+
+    /// The second half of an offer, after a full fence: wakes who waits, and empties the ring again if the subscription was
+    /// closed meanwhile.
+    #[inline]
+    pub(crate) fn settle(&self, victims: &mut Victims<P>) {
+        if self.items.is_armed() {
+            self.items.wake_all();
+        }
+        if self.closed.load(Ordering::Relaxed) {
+            self.empty(victims);
+        }
+    }
+
+    /// Tries once more to place an event that found the subscription full.
+    pub(crate) fn retry(&self, cell: CellRef<P>, victims: &mut Victims<P>) -> Result<(), CellRef<P>> {
+        if self.is_closed() {
+            self.reject(cell, self.reason_closed(), victims);
+            return Ok(());
+        }
+        self.try_push(cell)?;
+        fence(Ordering::SeqCst);
+        self.settle(victims);
+        Ok(())
+    }
+
+    /// Where publishers wait for space.
+    pub(crate) fn space(&self) -> &Signal {
+        &self.space
+    }
+
+    /// Takes the next event, the most urgent priority first. `receiver` is the thread that asks, as the embedding counts
+    /// threads; `now_ns` is read only for the events whose waiting time is recorded.
+    #[inline]
+    pub fn try_receive(&self, receiver: u64, now_ns: impl FnOnce() -> i64) -> Option<CellRef<P>> {
+        if self.receiver.load(Ordering::Relaxed) != receiver {
+            self.receiver.store(receiver, Ordering::Relaxed);
+        }
+        if self.paused.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut used = self.used.load(Ordering::Acquire);
+        while used != 0 {
+            let level = 7 - used.leading_zeros();
+            used &= !(1 << level);
+            let Some(ring) = self.rings[level as usize].get() else { continue };
+            if let Some((position, cell)) = ring.pop() {
+                self.release_bytes(&cell);
+                if self.options.overflow == Overflow::Block {
+                    self.return_credit(ring);
+                }
+                if position < TIMED_FIRST || position.is_multiple_of(TIMED_EVERY) {
+                    self.latency.get_or_init(Histogram::default).record(now_ns() - cell.entered_ns);
+                }
+                return Some(cell);
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn release_bytes(&self, cell: &CellRef<P>) {
+        if self.options.capacity_bytes.is_some() {
+            let bytes = cell.payload().map_or(0, Payload::bytes);
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
+    }
+
+    /// Credits go back to waiting publishers half a ring at a time, so that one wake-up serves many events.
+    #[inline]
+    fn return_credit(&self, ring: &Ring<CellRef<P>>) {
+        fence(Ordering::SeqCst);
+        if self.space.is_armed() && ring.len() <= ring.capacity() / 2 {
+            self.space.wake_all();
+        }
+    }
+
+    /// Closes the subscription: what waits is dropped with the reason, who waits is woken. The first close counts.
+    pub fn close(&self, reason: Reason, victims: &mut Victims<P>) {
+        self.close_reason.get_or_init(|| reason);
+        self.closed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.empty(victims);
+        self.items.wake_all();
+        self.space.wake_all();
+    }
+
+    fn reason_closed(&self) -> Reason {
+        self.close_reason.get().copied().unwrap_or(Reason::Closed)
+    }
+
+    fn empty(&self, victims: &mut Victims<P>) {
+        for ring in self.rings() {
+            while let Some((_, cell)) = ring.pop_settled() {
+                self.release_bytes(&cell);
+                self.ledger.evict(self.reason_closed());
+                victims.push(cell);
+            }
+        }
+    }
+
+    /// Looks at the dead letters, oldest first.
+    pub fn dead_letters(&self) -> Vec<(CellRef<P>, Reason)> {
+        lock(&self.dead).iter().map(|letter| (letter.event.clone(), letter.reason)).collect()
+    }
+
+    /// How many dead letters are kept.
+    pub fn dead_letters_len(&self) -> usize {
+        lock(&self.dead).len()
+    }
+
+    /// Takes up to `limit` dead letters out, oldest first.
+    pub fn take_dead_letters(&self, limit: usize) -> Vec<DeadLetter<P>> {
+        let mut dead = lock(&self.dead);
+        let count = dead.len().min(limit);
+        dead.drain(..count).collect()
+    }
+
+    /// Offers up to `limit` dead letters again, oldest first, as long as there is room; the others stay. Says how many.
+    pub fn replay_dead_letters(&self, limit: usize, victims: &mut Victims<P>) -> usize {
+        let mut replayed = 0;
+        while replayed < limit && !self.is_closed() {
+            let Some(letter) = lock(&self.dead).pop_front() else { break };
+            match self.try_push(letter.event) {
+                Ok(()) => {
+                    self.ledger.replay();
+                    replayed += 1;
+                }
+                Err(event) => {
+                    lock(&self.dead).push_front(DeadLetter { event, reason: letter.reason });
+                    break;
+                }
+            }
+        }
+        fence(Ordering::SeqCst);
+        self.settle(victims);
+        replayed
+    }
+
+    /// Registers a publisher's wish for space.
+    pub(crate) fn arm_space(&self, wake: Arc<dyn Wake>, token: u64) {
+        self.space.arm(wake, token);
+    }
+}

@@ -1,0 +1,51 @@
+//! A payload that counts how many of it exist.
+#![allow(dead_code)]
+
+use chronofabric_bus::{Bus, BusOptions, NewEvent, Outcome, Payload, Pool, Topic};
+use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+pub static ALIVE: AtomicI64 = AtomicI64::new(0);
+static POOL: Pool<Counted> = Pool::new(64);
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub number: u64,
+    pub size: usize,
+}
+
+impl Counted {
+    pub fn new(number: u64) -> Self {
+        ALIVE.fetch_add(1, Ordering::SeqCst);
+        Self { number, size: 8 }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Payload for Counted {
+    type Headers = ();
+    fn pool() -> &'static Pool<Self> {
+        &POOL
+    }
+    fn bytes(&self) -> usize {
+        self.size
+    }
+}
+
+pub fn bus() -> Bus<Counted> {
+    let source = TimeSource::system();
+    let clock = Arc::new(HybridLogicalClock::new(source.clone(), NodeId([1; 16])));
+    Bus::new(source, clock, BusOptions { topics_max: 32 })
+}
+
+pub fn publish(topic: &Arc<Topic<Counted>>, number: u64, priority: u8) -> Outcome<Counted> {
+    let mut outcome = Outcome::default();
+    topic.publish(NewEvent { priority, ..NewEvent::new(Counted::new(number)) }, &mut outcome).unwrap();
+    outcome
+}

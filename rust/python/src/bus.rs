@@ -1,0 +1,200 @@
+//! The bus of a node, as Python builds fabrics on.
+
+use crate::actions::Worker;
+use crate::clock::HybridLogicalClock;
+use crate::errors;
+use crate::event::{Batch, DeadLetter, Event, Flag};
+use crate::guard::{Guard, percentiles};
+use crate::node::{self, Node, Outcome, Victims, detached, lock};
+use crate::publisher::{Accompaniment, BlockedPublish, Publisher};
+use crate::subscription::{self, Batches, Core, Pattern, Payloads, Subscription, books_dict};
+use crate::timer::Timer;
+use crate::waiting::Wakeups;
+use chronofabric_bus::BusOptions;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+use std::sync::{Arc, Mutex};
+
+/// The bus of one node.
+#[pyclass(module = "chronofabric._core.bus", frozen, weakref)]
+pub(crate) struct Bus {
+    pub(crate) node: Arc<Node>,
+    /// Publishers by topic, made when a topic is first published on by name.
+    publishers: Py<PyDict>,
+    worker: Mutex<Option<Arc<Worker>>>,
+}
+
+impl Bus {
+    /// The thread for log lines and commands, started when the first guard needs it.
+    pub(crate) fn worker(&self) -> std::io::Result<Arc<Worker>> {
+        let mut worker = lock(&self.worker);
+        match &*worker {
+            Some(worker) => Ok(Arc::clone(worker)),
+            None => Ok(Arc::clone(worker.insert(Arc::new(Worker::start()?)))),
+        }
+    }
+
+    #[inline]
+    fn publisher_for<'py>(&self, topic: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Publisher>> {
+        let py = topic.py();
+        let known = self.publishers.bind(py);
+        // What cannot be hashed is no text either, and is refused below.
+        if let Ok(Some(publisher)) = known.get_item(topic) {
+            return Ok(publisher.cast_into::<Publisher>()?);
+        }
+        let Ok(name) = topic.cast::<PyString>() else {
+            return Err(errors::argument(py, "topic", topic, "it must be a text such as 'plant/7/temperature'"));
+        };
+        let publisher = Bound::new(py, Publisher::new(py, &self.node, name.to_str()?, None, None)?)?;
+        known.set_item(topic, &publisher)?;
+        Ok(publisher)
+    }
+}
+
+#[pymethods]
+impl Bus {
+    #[new]
+    #[pyo3(signature = (name, clock, *, topics_max))]
+    fn new(py: Python<'_>, name: String, clock: &HybridLogicalClock, topics_max: usize) -> PyResult<Self> {
+        if !(1..=1 << 24).contains(&topics_max) {
+            let value = topics_max.into_pyobject(py)?;
+            return Err(errors::argument(py, "topics_max", value.as_any(), "it must lie between 1 and 16777216"));
+        }
+        let source = clock.clock.source().clone();
+        let bus = node::Bus::new(source, Arc::clone(&clock.clock), BusOptions { topics_max });
+        Ok(Self { node: Arc::new(Node::new(name, bus)), publishers: PyDict::new(py).unbind(), worker: Mutex::default() })
+    }
+
+    /// Publishes one payload on a topic by name.
+    #[pyo3(signature = (topic, payload, *, priority = None, deadline = None, headers = None, time = None))]
+    fn publish(
+        &self,
+        topic: &Bound<'_, PyAny>,
+        payload: &Bound<'_, PyAny>,
+        priority: Option<&Bound<'_, PyAny>>,
+        deadline: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+        time: Option<i64>,
+    ) -> PyResult<()> {
+        self.node.check(topic.py())?;
+        let publisher = self.publisher_for(topic)?;
+        publisher.get().send(payload, &Accompaniment { priority, deadline, headers, time }, &mut Outcome::default())
+    }
+
+    /// The node's time, in nanoseconds since the Unix epoch.
+    fn now(&self) -> i64 {
+        self.node.bus.source().now_ns()
+    }
+
+    /// Whether the node's time moves only when told.
+    #[getter]
+    fn simulated(&self) -> bool {
+        self.node.bus.source().as_simulated().is_some()
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.node.bus.is_closed()
+    }
+
+    /// Refuses further publishing; what was accepted can still be received.
+    fn stop_publishing(&self, py: Python<'_>) -> PyResult<()> {
+        self.node.check(py)?;
+        self.node.bus.stop_publishing();
+        Ok(())
+    }
+
+    /// Closes every subscription, wakes everybody, ends the thread of actions.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.node.check(py)?;
+        let mut victims = Victims::new();
+        let closed = self.node.bus.close(&mut victims);
+        lock(&self.node.closed).extend(closed);
+        drop(victims);
+        self.publishers.bind(py).clear();
+        let worker = lock(&self.worker).take();
+        if let Some(worker) = worker {
+            detached(py, || worker.stop());
+        }
+        Ok(())
+    }
+
+    /// Topics with how many events were published on each, by name.
+    fn topics(&self) -> Vec<(String, u64)> {
+        let topics = self.node.bus.topics();
+        topics.iter().map(|topic| (topic.info().name().to_owned(), topic.published())).collect()
+    }
+
+    /// How many topics there are.
+    #[getter]
+    fn topics_count(&self) -> usize {
+        self.node.bus.topics_len()
+    }
+
+    /// What waits in each open subscription, and who received from it last.
+    fn pending<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let of = |subscription: &Arc<Core>| {
+            let state = PyDict::new(py);
+            state.set_item("pending", subscription.pending())?;
+            state.set_item("receiver", subscription.receiver())?;
+            state.set_item("paused", subscription.is_paused())?;
+            Ok(state)
+        };
+        self.node.bus.subscriptions().iter().map(of).collect()
+    }
+
+    /// Books and waiting times of every subscription; after closing, of those that were closed with the node.
+    fn subscriptions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut all = lock(&self.node.closed).clone();
+        all.extend(self.node.bus.subscriptions());
+        let reports = all.iter().map(|subscription| report(py, subscription)).collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, reports)
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        // A fabric that was never closed must not leave a thread behind. Not joined: this may be the interpreter's end.
+        drop(lock(&self.worker).take());
+    }
+}
+
+fn report<'py>(py: Python<'py>, subscription: &Arc<Core>) -> PyResult<Bound<'py, PyDict>> {
+    let report = books_dict(py, &subscription.books())?;
+    report.set_item("name", &*subscription.options().name)?;
+    report.set_item("pattern", subscription.pattern().text())?;
+    report.set_item("capacity", subscription.options().capacity)?;
+    report.set_item("dead_letters", subscription.dead_letters_len())?;
+    report.set_item("latency_ns", percentiles(py, &subscription.latency())?)?;
+    Ok(report)
+}
+
+/// Adds the submodule `bus`.
+pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
+    let module = PyModule::new(parent.py(), "bus")?;
+    module.add_class::<Bus>()?;
+    module.add_class::<Publisher>()?;
+    module.add_class::<BlockedPublish>()?;
+    module.add_class::<Subscription>()?;
+    module.add_class::<Payloads>()?;
+    module.add_class::<Batches>()?;
+    module.add_class::<Event>()?;
+    module.add_class::<Batch>()?;
+    module.add_class::<DeadLetter>()?;
+    module.add_class::<Pattern>()?;
+    module.add_class::<Wakeups>()?;
+    module.add_class::<Guard>()?;
+    module.add_class::<Flag>()?;
+    module.add_class::<Timer>()?;
+    module.add_function(wrap_pyfunction!(subscription::regex, &module)?)?;
+    module.add_function(wrap_pyfunction!(validate_topic, &module)?)?;
+    module.add_function(wrap_pyfunction!(node::waiting, &module)?)?;
+    module.add_function(wrap_pyfunction!(node::forked, &module)?)?;
+    parent.add_submodule(&module)
+}
+
+/// Raises `TopicError` unless a text is a topic.
+#[pyfunction]
+fn validate_topic(py: Python<'_>, text: &str) -> PyResult<()> {
+    chronofabric_bus::validate_topic(text).map_err(|error| errors::from_bus(py, &error))
+}

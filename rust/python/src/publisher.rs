@@ -1,0 +1,423 @@
+//! Publishing, and waiting for room where a subscription asks for that.
+
+use crate::columns::Table;
+use crate::errors;
+use crate::node::{Node, Outcome, Topic, Victims, thread_ident};
+use crate::payload::Content;
+use crate::subscription::duration_ns;
+use crate::waiting::{Condition, wait};
+use chronofabric_bus::{Blocked, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
+use pyo3::prelude::*;
+use pyo3::types::{PyDateTime, PyDict, PyMapping, PyString};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+type Waiting = Blocked<Content>;
+
+/// How long a publisher sleeps at most before it looks for room again: subscribers announce room half a ring at a time.
+const ROOM_SLICE: Duration = Duration::from_millis(1);
+
+/// What every event of a publisher must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Schema {
+    Any,
+    Arrow,
+}
+
+/// A handle for one topic.
+#[pyclass(module = "chronofabric._core.bus", frozen, subclass, weakref)]
+pub(crate) struct Publisher {
+    pub(crate) topic: Arc<Topic>,
+    node: Arc<Node>,
+    priority: u8,
+    schema: Schema,
+    arrow_schema: Option<Py<PyAny>>,
+}
+
+/// What may accompany a payload, as Python gives it.
+pub(crate) struct Accompaniment<'a, 'py> {
+    pub(crate) priority: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) deadline: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) headers: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) time: Option<i64>,
+}
+
+/// A priority by number or name.
+pub(crate) fn priority_of(value: &Bound<'_, PyAny>) -> PyResult<u8> {
+    let refuse = || {
+        errors::argument(value.py(), "priority", value, "it must be 'low', 'normal', 'high', 'urgent' or a number from 0 to 3")
+    };
+    if let Ok(name) = value.cast::<PyString>() {
+        return match name.to_str()? {
+            "low" => Ok(0),
+            "normal" => Ok(PRIORITY_NORMAL),
+            "high" => Ok(2),
+            "urgent" => Ok(3),
+            _ => Err(refuse()),
+        };
+    }
+    let number = value.extract::<u8>().ok().filter(|number| usize::from(*number) < PRIORITIES);
+    number.filter(|_| !value.is_instance_of::<pyo3::types::PyBool>()).ok_or_else(refuse)
+}
+
+impl Publisher {
+    pub(crate) fn new(
+        py: Python<'_>,
+        node: &Arc<Node>,
+        name: &str,
+        priority: Option<&Bound<'_, PyAny>>,
+        schema: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        node.check(py)?;
+        let priority = priority.map_or(Ok(PRIORITY_NORMAL), priority_of)?;
+        let arrow_schema = match schema {
+            Some(schema) if !schema.hasattr("__arrow_c_schema__")? && schema.extract::<&str>().ok() != Some("arrow") => {
+                let hint = "it must be 'arrow' for any Arrow data, or a schema such as pyarrow.schema(...)";
+                return Err(errors::argument(py, "schema", schema, hint));
+            }
+            Some(schema) if schema.hasattr("__arrow_c_schema__")? => Some(schema.clone().unbind()),
+            _ => None,
+        };
+        let topic = node.bus.topic(name).map_err(|error| node.error(py, &error))?;
+        let schema = if schema.is_some() { Schema::Arrow } else { Schema::Any };
+        Ok(Self { topic, node: Arc::clone(node), priority, schema, arrow_schema })
+    }
+
+    /// The event to publish, or why it is refused.
+    #[inline]
+    fn event(&self, payload: &Bound<'_, PyAny>, with: &Accompaniment<'_, '_>) -> PyResult<NewEvent<Content>> {
+        let content = Content::new(payload)?;
+        if self.schema == Schema::Arrow {
+            self.check_schema(payload, &content)?;
+        }
+        let mut event = NewEvent { priority: self.priority, time_ns: with.time, ..NewEvent::new(content) };
+        if let Some(priority) = with.priority {
+            event.priority = priority_of(priority)?;
+        }
+        if let Some(deadline) = with.deadline {
+            event.deadline_ns = Some(self.instant_ns(deadline)?);
+        }
+        if let Some(headers) = with.headers {
+            event.headers = Some(headers_of(headers)?);
+        }
+        Ok(event)
+    }
+
+    #[cold]
+    fn check_schema(&self, payload: &Bound<'_, PyAny>, content: &Content) -> PyResult<()> {
+        let py = payload.py();
+        let kind = payload.get_type().fully_qualified_name()?.to_string();
+        let topic = self.topic.info().name();
+        let refuse = |message: &str| {
+            errors::exception(py, "PayloadError", message, |attributes| {
+                attributes.set_item("topic", topic)?;
+                attributes.set_item("kind", &*kind)
+            })
+        };
+        let table = match content {
+            Content::Object { object, .. } => object.bind(py).cast::<Table>().ok(),
+            Content::Record(_) => None,
+        };
+        let Some(table) = table else {
+            return Err(refuse(&format!(
+                "topic '{topic}' carries Arrow (schema=), but a {kind} was published; publish a table, or \
+                 cf.Table.from_numpy({{...}})"
+            )));
+        };
+        let Some(expected) = &self.arrow_schema else { return Ok(()) };
+        let pyarrow = py.import("pyarrow")?;
+        let (expected, found) =
+            (pyarrow.call_method1("schema", (expected,))?, pyarrow.call_method1("schema", (table,))?);
+        if found.call_method1("equals", (&expected,))?.is_truthy()? {
+            return Ok(());
+        }
+        Err(refuse(&format!("topic '{topic}' carries\n{expected}\nbut a table was published with\n{found}")))
+    }
+
+    /// A deadline: a duration from now, a `datetime`, or a stamp.
+    #[cold]
+    fn instant_ns(&self, value: &Bound<'_, PyAny>) -> PyResult<i64> {
+        if let Ok(stamp) = value.cast::<crate::clock::Stamp>() {
+            return Ok(stamp.get().time_ns());
+        }
+        if value.is_instance_of::<PyDateTime>() {
+            return value.py().import("chronofabric.duration")?.getattr("instant_ns")?.call1((value,))?.extract();
+        }
+        Ok(self.node.bus.source().now_ns().saturating_add(duration_ns(value, "deadline")?))
+    }
+
+    /// Publishes, and waits for room where a subscription asks for that.
+    #[inline]
+    pub(crate) fn send(
+        &self,
+        payload: &Bound<'_, PyAny>,
+        with: &Accompaniment<'_, '_>,
+        outcome: &mut Outcome,
+    ) -> PyResult<()> {
+        let py = payload.py();
+        let event = self.event(payload, with)?;
+        self.topic.publish(event, outcome).map_err(|error| self.node.error(py, &error))?;
+        outcome.victims.clear();
+        if outcome.blocked.is_empty() { Ok(()) } else { self.wait_for_room(py, outcome) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_for_room(&self, py: Python<'_>, outcome: &mut Outcome) -> PyResult<()> {
+        let started_ns = self.node.bus.source().now_ns();
+        let me = thread_ident();
+        let (mut deadlocks, mut timeouts) = (Vec::new(), Vec::new());
+        let (mine, others): (Vec<Waiting>, Vec<Waiting>) =
+            outcome.blocked.drain(..).partition(|blocked| blocked.subscription().receiver() == me);
+        let mut longest_ns = 0;
+        for mut blocked in mine {
+            let mut victims = Victims::new();
+            // Another thread may have made room meanwhile.
+            if !blocked.retry(&mut victims) {
+                deadlocks.push(blocked.subscription().options().name.to_string());
+                blocked.give_up(Reason::WouldDeadlock, &mut victims);
+            }
+        }
+        for blocked in others {
+            let timeout_ns = blocked.subscription().options().block_timeout_ns;
+            let mut room = Room { blocked, victims: Victims::new() };
+            let waited = wait(py, &self.node, &mut room, Some(started_ns.saturating_add(timeout_ns)));
+            let Room { blocked, mut victims } = room;
+            match waited {
+                Ok(true) => {}
+                Ok(false) => {
+                    timeouts.push(blocked.subscription().options().name.to_string());
+                    longest_ns = longest_ns.max(timeout_ns);
+                    blocked.give_up(Reason::Timeout, &mut victims);
+                }
+                // Interrupted: this one and those after it are counted as cancelled when they are dropped.
+                Err(error) => return Err(error),
+            }
+        }
+        let topic = self.topic.info().name();
+        if !deadlocks.is_empty() {
+            return Err(would_deadlock(py, topic, deadlocks));
+        }
+        if !timeouts.is_empty() {
+            return Err(publish_timeout(py, topic, timeouts, longest_ns));
+        }
+        if self.node.bus.is_closed() {
+            return Err(self.node.error(py, &chronofabric_bus::BusError::Closed));
+        }
+        Ok(())
+    }
+}
+
+fn would_deadlock(py: Python<'_>, topic: &str, names: Vec<String>) -> PyErr {
+    let message = format!(
+        "publishing on '{topic}' would wait for {}, which this same thread receives from, so it would wait for itself; \
+         receive in another thread, use publish_async, or another overflow policy",
+        names.join(", ")
+    );
+    errors::exception(py, "WouldDeadlock", &message, |attributes| {
+        attributes.set_item("topic", topic)?;
+        attributes.set_item("subscriptions", names)
+    })
+}
+
+#[cold]
+pub(crate) fn publish_timeout(py: Python<'_>, topic: &str, names: Vec<String>, timeout_ns: i64) -> PyErr {
+    let message = format!(
+        "'{topic}' was not delivered to {} within {} ms: full, and nobody made room; every other subscription has the event",
+        names.join(", "),
+        timeout_ns as f64 / 1e6
+    );
+    errors::exception(py, "PublishTimeout", &message, |attributes| {
+        attributes.set_item("topic", topic)?;
+        attributes.set_item("subscriptions", names)?;
+        attributes.set_item("timeout_ns", timeout_ns)
+    })
+}
+
+fn headers_of(headers: &Bound<'_, PyAny>) -> PyResult<Py<PyDict>> {
+    let py = headers.py();
+    let refuse = || errors::argument(py, "headers", headers, "it must be a mapping from text to anything");
+    let mapping = headers.cast::<PyMapping>().map_err(|_| refuse())?;
+    let copy = PyDict::new(py);
+    copy.update(mapping)?;
+    if copy.keys().iter().all(|key| key.is_instance_of::<PyString>()) { Ok(copy.unbind()) } else { Err(refuse()) }
+}
+
+/// One event that waits for room in one subscription.
+struct Room {
+    blocked: Waiting,
+    victims: Victims,
+}
+
+impl Condition for Room {
+    fn check(&mut self) -> bool {
+        self.blocked.retry(&mut self.victims)
+    }
+    fn arm(&self, wake: Arc<dyn Wake>) {
+        self.blocked.arm(wake, 0);
+    }
+    fn disarm(&self, wake: &Arc<dyn Wake>) {
+        self.blocked.disarm(wake, 0);
+    }
+    fn slice(&self) -> Duration {
+        ROOM_SLICE
+    }
+}
+
+#[pymethods]
+impl Publisher {
+    #[new]
+    #[pyo3(signature = (bus, topic, *, priority = None, schema = None))]
+    fn create(
+        bus: &Bound<'_, crate::bus::Bus>,
+        topic: &Bound<'_, PyAny>,
+        priority: Option<&Bound<'_, PyAny>>,
+        schema: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let Ok(name) = topic.cast::<PyString>() else {
+            return Err(errors::argument(bus.py(), "topic", topic, "it must be a text such as 'plant/7/temperature'"));
+        };
+        Self::new(bus.py(), &bus.get().node, name.to_str()?, priority, schema)
+    }
+
+    /// Publishes one payload.
+    #[pyo3(signature = (payload, *, priority = None, deadline = None, headers = None, time = None))]
+    fn publish(
+        &self,
+        payload: &Bound<'_, PyAny>,
+        priority: Option<&Bound<'_, PyAny>>,
+        deadline: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+        time: Option<i64>,
+    ) -> PyResult<()> {
+        self.node.check(payload.py())?;
+        self.send(payload, &Accompaniment { priority, deadline, headers, time }, &mut Outcome::default())
+    }
+
+    /// Publishes the payloads of an iterable, one event each; says how many.
+    #[pyo3(signature = (payloads, *, priority = None, deadline = None, headers = None))]
+    fn publish_many(
+        &self,
+        payloads: &Bound<'_, PyAny>,
+        priority: Option<&Bound<'_, PyAny>>,
+        deadline: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        self.node.check(payloads.py())?;
+        let with = Accompaniment { priority, deadline, headers, time: None };
+        let mut outcome = Outcome::default();
+        let mut count = 0;
+        for payload in payloads.try_iter()? {
+            self.send(&payload?, &with, &mut outcome)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Publishes without waiting; what found no room comes back, to be tried again.
+    #[pyo3(signature = (payload, *, priority = None, deadline = None, headers = None, time = None))]
+    fn publish_start(
+        &self,
+        payload: &Bound<'_, PyAny>,
+        priority: Option<&Bound<'_, PyAny>>,
+        deadline: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+        time: Option<i64>,
+    ) -> PyResult<Option<BlockedPublish>> {
+        let py = payload.py();
+        self.node.check(py)?;
+        let event = self.event(payload, &Accompaniment { priority, deadline, headers, time })?;
+        let mut outcome = Outcome::default();
+        self.topic.publish(event, &mut outcome).map_err(|error| self.node.error(py, &error))?;
+        outcome.victims.clear();
+        if outcome.blocked.is_empty() {
+            return Ok(None);
+        }
+        let started_ns = self.node.bus.source().now_ns();
+        let timeout_ns = |blocked: &Waiting| blocked.subscription().options().block_timeout_ns;
+        let waiting =
+            outcome.blocked.drain(..).map(|blocked| (started_ns.saturating_add(timeout_ns(&blocked)), blocked)).collect();
+        Ok(Some(BlockedPublish {
+            waiting: Mutex::new(waiting),
+            expired: Mutex::default(),
+            node: Arc::clone(&self.node),
+            topic: self.topic.info().name().to_owned(),
+        }))
+    }
+
+    /// The topic it publishes on.
+    #[getter]
+    fn topic(&self) -> &str {
+        self.topic.info().name()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Publisher('{}')", self.topic.info().name())
+    }
+}
+
+/// A publish that found no room in some subscriptions. Dropping it gives up, counted as cancelled.
+#[pyclass(module = "chronofabric._core.bus", frozen)]
+pub(crate) struct BlockedPublish {
+    waiting: Mutex<Vec<(i64, Waiting)>>,
+    expired: Mutex<Vec<String>>,
+    node: Arc<Node>,
+    topic: String,
+}
+
+impl BlockedPublish {
+    pub(crate) fn arm(&self, wake: &Arc<dyn Wake>, token: u64) {
+        for (_, blocked) in &*crate::node::lock(&self.waiting) {
+            blocked.arm(Arc::clone(wake), token);
+        }
+    }
+
+    pub(crate) fn disarm(&self, wake: &Arc<dyn Wake>, token: u64) {
+        for (_, blocked) in &*crate::node::lock(&self.waiting) {
+            blocked.disarm(wake, token);
+        }
+    }
+}
+
+#[pymethods]
+impl BlockedPublish {
+    /// Tries again; says whether it is over. Raises `PublishTimeout` when it is over because time ran out.
+    fn retry(&self, py: Python<'_>) -> PyResult<bool> {
+        self.node.check(py)?;
+        let now_ns = self.node.bus.source().now_ns();
+        let mut victims = Victims::new();
+        let mut waiting = std::mem::take(&mut *crate::node::lock(&self.waiting));
+        let mut left = Vec::new();
+        for (deadline_ns, mut blocked) in waiting.drain(..) {
+            if blocked.retry(&mut victims) {
+                continue;
+            }
+            if now_ns >= deadline_ns {
+                crate::node::lock(&self.expired).push(blocked.subscription().options().name.to_string());
+                blocked.give_up(Reason::Timeout, &mut victims);
+            } else {
+                left.push((deadline_ns, blocked));
+            }
+        }
+        if !left.is_empty() {
+            *crate::node::lock(&self.waiting) = left;
+            return Ok(false);
+        }
+        let names = std::mem::take(&mut *crate::node::lock(&self.expired));
+        if !names.is_empty() {
+            return Err(publish_timeout(py, &self.topic, names, 0));
+        }
+        if self.node.bus.is_closed() {
+            return Err(self.node.error(py, &chronofabric_bus::BusError::Closed));
+        }
+        Ok(true)
+    }
+
+    /// Seconds until the first of its timeouts.
+    #[getter]
+    fn timeout(&self) -> f64 {
+        let now_ns = self.node.bus.source().now_ns();
+        let waiting = crate::node::lock(&self.waiting);
+        waiting.iter().map(|(deadline_ns, _)| (deadline_ns - now_ns).max(0) as f64 / 1e9).fold(f64::INFINITY, f64::min)
+    }
+}

@@ -1,0 +1,478 @@
+//! Receiving: one by one, in batches, bare payloads, blocking and polling.
+
+use crate::errors;
+use crate::event::{Batch, DeadLetter, Event, into_payload};
+use crate::node::{Cell, Node, Victims, thread_ident};
+use crate::payload::Content;
+use crate::waiting::{Condition, wait};
+use chronofabric_bus::{Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use std::sync::Arc;
+
+pub(crate) type Core = chronofabric_bus::Subscription<Content>;
+
+/// A compiled topic pattern.
+#[pyclass(module = "chronofabric._core.bus", frozen, eq, hash)]
+pub(crate) struct Pattern(pub(crate) BusPattern);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.text(), self.0.is_regex()) == (other.0.text(), other.0.is_regex())
+    }
+}
+
+impl std::hash::Hash for Pattern {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.0.text(), self.0.is_regex()).hash(state);
+    }
+}
+
+#[pymethods]
+impl Pattern {
+    #[new]
+    fn new(py: Python<'_>, text: &str) -> PyResult<Self> {
+        BusPattern::parse(text).map(Self).map_err(|error| errors::from_bus(py, &error))
+    }
+
+    /// The text it was made from.
+    #[getter]
+    fn text(&self) -> &str {
+        self.0.text()
+    }
+
+    /// Whether it is a regular expression.
+    #[getter]
+    fn is_regex(&self) -> bool {
+        self.0.is_regex()
+    }
+
+    fn matches(&self, topic: &str) -> bool {
+        self.0.matches(topic)
+    }
+
+    fn __str__(&self) -> &str {
+        self.0.text()
+    }
+
+    fn __repr__(&self) -> String {
+        let name = if self.0.is_regex() { "regex" } else { "Pattern" };
+        format!("{name}({:?})", self.0.text())
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        let maker = if self.0.is_regex() { "regex" } else { "Pattern" };
+        Ok((py.import("chronofabric._core")?.getattr("bus")?.getattr(maker)?, (self.0.text().to_owned(),)))
+    }
+}
+
+/// A pattern from a regular expression that must match whole topics.
+#[pyfunction]
+pub(crate) fn regex(py: Python<'_>, text: &str) -> PyResult<Pattern> {
+    BusPattern::regex(text).map(Pattern).map_err(|error| errors::from_bus(py, &error))
+}
+
+/// A pattern, its text, or several of either, which together are one.
+pub(crate) fn pattern_of(object: &Bound<'_, PyAny>) -> PyResult<BusPattern> {
+    if let Ok(pattern) = object.cast::<Pattern>() {
+        return Ok(pattern.get().0.clone());
+    }
+    let py = object.py();
+    if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
+        let patterns = object.try_iter()?.map(|each| pattern_of(&each?)).collect::<PyResult<Vec<_>>>()?;
+        return BusPattern::any(patterns)
+            .ok_or_else(|| errors::argument(py, "pattern", object, "give at least one pattern; '**' is every topic"));
+    }
+    let text: String = object
+        .extract()
+        .map_err(|_| errors::argument(py, "pattern", object, "it must be a text such as 'plant/*/temperature' or cf.regex('...')"))?;
+    BusPattern::parse(&text).map_err(|error| errors::from_bus(py, &error))
+}
+
+/// The receiving end; subclassed in Python, which adds the asynchronous forms.
+#[pyclass(module = "chronofabric._core.bus", frozen, subclass, weakref)]
+pub(crate) struct Subscription {
+    pub(crate) core: Arc<Core>,
+    pub(crate) node: Arc<Node>,
+}
+
+/// Waits until a subscription has something to do.
+struct Ready<'a>(&'a Core);
+
+impl Condition for Ready<'_> {
+    fn check(&mut self) -> bool {
+        self.0.is_ready()
+    }
+    fn arm(&self, wake: Arc<dyn Wake>) {
+        self.0.items().arm(wake, 0);
+    }
+    fn disarm(&self, wake: &Arc<dyn Wake>) {
+        self.0.items().disarm(wake, 0);
+    }
+}
+
+/// What waiting for an event ended with.
+enum Received {
+    Event(Cell),
+    Closed,
+    Timeout,
+}
+
+impl Subscription {
+    #[inline]
+    fn try_receive(&self) -> Option<Cell> {
+        self.core.try_receive(thread_ident(), || self.node.bus.source().now_ns())
+    }
+
+    #[inline]
+    fn next(&self, py: Python<'_>) -> PyResult<Received> {
+        self.node.check(py)?;
+        match self.try_receive() {
+            Some(cell) => Ok(Received::Event(cell)),
+            None => self.next_waiting(py, None),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_waiting(&self, py: Python<'_>, deadline_ns: Option<i64>) -> PyResult<Received> {
+        loop {
+            // Before the last look: what was accepted before the end is still handed out.
+            let closed = self.core.is_closed();
+            if let Some(cell) = self.try_receive() {
+                return Ok(Received::Event(cell));
+            }
+            if closed {
+                return Ok(Received::Closed);
+            }
+            if !wait(py, &self.node, &mut Ready(&self.core), deadline_ns)? {
+                return Ok(Received::Timeout);
+            }
+        }
+    }
+
+    fn closed_error(&self, py: Python<'_>) -> PyErr {
+        let name = &self.core.options().name;
+        errors::exception(py, "ClosedError", &format!("subscription '{name}' is closed"), |attributes| {
+            attributes.set_item("name", &**name)
+        })
+    }
+}
+
+/// A timeout in nanoseconds, from a text, a timedelta or seconds.
+pub(crate) fn duration_ns(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<i64> {
+    if let Ok(seconds) = value.extract::<f64>()
+        && (0.0..9e9).contains(&seconds)
+        && !value.is_instance_of::<pyo3::types::PyBool>()
+    {
+        return Ok((seconds * 1e9).round() as i64);
+    }
+    let py = value.py();
+    let named = PyDict::new(py);
+    named.set_item("argument", argument)?;
+    py.import("chronofabric.duration")?.getattr("nanoseconds")?.call((value,), Some(&named))?.extract()
+}
+
+#[pymethods]
+impl Subscription {
+    #[new]
+    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        bus: &Bound<'_, crate::bus::Bus>,
+        pattern: &Bound<'_, PyAny>,
+        name: &str,
+        capacity: usize,
+        capacity_bytes: Option<usize>,
+        overflow: &Bound<'_, PyAny>,
+        block_timeout_ns: i64,
+        dead_letters_max: usize,
+    ) -> PyResult<Self> {
+        let py = bus.py();
+        let node = Arc::clone(&bus.get().node);
+        node.check(py)?;
+        let policy = overflow.extract::<String>().unwrap_or_default();
+        let overflow = match policy.as_str() {
+            "drop-oldest" => Overflow::DropOldest,
+            "drop-newest" => Overflow::DropNewest,
+            "dead-letter" => Overflow::DeadLetter,
+            "block" => Overflow::Block,
+            _ => {
+                let allowed = "it must be 'drop-oldest', 'drop-newest', 'dead-letter' or 'block'";
+                return Err(errors::argument(py, "overflow", overflow, allowed));
+            }
+        };
+        let pattern = pattern_of(pattern)?;
+        let name = if name.is_empty() { pattern.text().into() } else { name.into() };
+        let options =
+            SubscriptionOptions { name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max };
+        let core = node.bus.subscribe(pattern, options).map_err(|error| node.error(py, &error))?;
+        Ok(Self { core, node })
+    }
+
+    /// The next event; waits for it.
+    #[pyo3(signature = (timeout = None))]
+    fn receive(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Event> {
+        self.node.check(py)?;
+        let timeout_ns = timeout.map(|timeout| duration_ns(timeout, "timeout")).transpose()?;
+        if let Some(cell) = self.try_receive() {
+            return Ok(Event::new(cell));
+        }
+        let deadline_ns = timeout_ns.map(|timeout| self.node.bus.source().now_ns().saturating_add(timeout));
+        match self.next_waiting(py, deadline_ns)? {
+            Received::Event(cell) => Ok(Event::new(cell)),
+            Received::Closed => Err(self.closed_error(py)),
+            Received::Timeout => {
+                let name = &self.core.options().name;
+                let waited = timeout_ns.unwrap_or(0) as f64 / 1e6;
+                let message = format!("subscription '{name}' received nothing within {waited} ms");
+                Err(errors::exception(py, "ReceiveTimeout", &message, |attributes| {
+                    attributes.set_item("subscription", &**name)?;
+                    attributes.set_item("timeout_ns", timeout_ns)
+                }))
+            }
+        }
+    }
+
+    /// The next event if there is one now.
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Event>> {
+        self.node.check(py)?;
+        let closed = self.core.is_closed();
+        match self.try_receive() {
+            Some(cell) => Ok(Some(Event::new(cell))),
+            None if closed => Err(self.closed_error(py)),
+            None => Ok(None),
+        }
+    }
+
+    /// Up to `limit` events that are there now, as a batch; possibly none.
+    fn poll_batch(&self, py: Python<'_>, limit: usize) -> PyResult<Batch> {
+        self.node.check(py)?;
+        Ok(self.take_batch(limit))
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Event>> {
+        match self.next(py)? {
+            Received::Event(cell) => Ok(Some(Event::new(cell))),
+            _ => Ok(None),
+        }
+    }
+
+    /// An iterator over bare payloads.
+    fn payloads(slf: Bound<'_, Self>) -> Payloads {
+        Payloads { subscription: slf.unbind() }
+    }
+
+    /// An iterator over batches of 1 to `size` events.
+    fn batches(slf: Bound<'_, Self>, size: usize) -> PyResult<Batches> {
+        if size == 0 {
+            let py = slf.py();
+            let value = 0_usize.into_pyobject(py)?;
+            return Err(errors::argument(py, "size", value.as_any(), "a batch holds at least one event"));
+        }
+        Ok(Batches { subscription: slf.unbind(), size })
+    }
+
+    fn pause(&self, py: Python<'_>) -> PyResult<()> {
+        self.node.check(py)?;
+        self.core.set_paused(true);
+        Ok(())
+    }
+
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        self.node.check(py)?;
+        self.core.set_paused(false);
+        Ok(())
+    }
+
+    #[getter]
+    fn paused(&self) -> bool {
+        self.core.is_paused()
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    /// Whether receiving would not wait.
+    #[getter]
+    fn ready(&self) -> bool {
+        self.core.is_ready()
+    }
+
+    #[getter]
+    fn pending(&self) -> usize {
+        self.core.pending()
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.core.options().name
+    }
+
+    #[getter]
+    fn pattern(&self) -> Pattern {
+        Pattern(self.core.pattern().clone())
+    }
+
+    #[getter]
+    fn capacity(&self) -> usize {
+        self.core.options().capacity
+    }
+
+    /// The thread that received last, zero for none.
+    #[getter]
+    fn receiver(&self) -> u64 {
+        self.core.receiver()
+    }
+
+    /// The books as a dictionary.
+    fn books_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        books_dict(py, &self.core.books())
+    }
+
+    /// How long events waited to be received, as a dictionary of percentiles in nanoseconds.
+    fn latency<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        crate::guard::percentiles(py, &self.core.latency())
+    }
+
+    /// The dead letters, oldest first; they stay.
+    #[getter]
+    fn dead_letters(&self, py: Python<'_>) -> PyResult<Vec<DeadLetter>> {
+        self.node.check(py)?;
+        self.core.dead_letters().into_iter().map(|(cell, reason)| DeadLetter::new(py, cell, reason.name())).collect()
+    }
+
+    /// Takes dead letters out, oldest first.
+    #[pyo3(signature = (limit = None))]
+    fn take_dead_letters(&self, py: Python<'_>, limit: Option<usize>) -> PyResult<Vec<DeadLetter>> {
+        self.node.check(py)?;
+        let letters = self.core.take_dead_letters(limit.unwrap_or(usize::MAX));
+        letters.into_iter().map(|letter| DeadLetter::new(py, letter.event, letter.reason.name())).collect()
+    }
+
+    /// Offers dead letters again, oldest first, as long as there is room; says how many.
+    #[pyo3(signature = (limit = None))]
+    fn replay_dead_letters(&self, py: Python<'_>, limit: Option<usize>) -> PyResult<usize> {
+        self.node.check(py)?;
+        let mut victims = Victims::new();
+        Ok(self.core.replay_dead_letters(limit.unwrap_or(usize::MAX), &mut victims))
+    }
+
+    /// Closes it; what waits is counted as dropped (unsubscribed).
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.node.check(py)?;
+        self.leave();
+        Ok(())
+    }
+
+    /// Waits until it has something to do or is closed; `False` when the timeout passed.
+    #[pyo3(signature = (timeout_ns = None))]
+    fn wait_ready(&self, py: Python<'_>, timeout_ns: Option<i64>) -> PyResult<bool> {
+        let deadline_ns = timeout_ns.map(|timeout| self.node.bus.source().now_ns().saturating_add(timeout));
+        wait(py, &self.node, &mut Ready(&self.core), deadline_ns)
+    }
+}
+
+impl Subscription {
+    fn take_batch(&self, limit: usize) -> Batch {
+        let mut cells = Vec::with_capacity(limit.min(self.core.pending()));
+        while cells.len() < limit {
+            match self.try_receive() {
+                Some(cell) => cells.push(cell),
+                None => break,
+            }
+        }
+        Batch::new(cells)
+    }
+
+    fn leave(&self) {
+        let mut victims = Victims::new();
+        self.node.bus.unsubscribe(&self.core, Reason::Unsubscribed, &mut victims);
+    }
+}
+
+impl Drop for Subscription {
+    /// A subscription that nobody can receive from any more is left.
+    fn drop(&mut self) {
+        // In a forked child a lock may be held by a thread that does not exist here.
+        if !self.node.is_forked() && !self.core.is_closed() {
+            self.leave();
+        }
+    }
+}
+
+/// The books of a subscription, by name.
+pub(crate) fn books_dict<'py>(py: Python<'py>, books: &Books) -> PyResult<Bound<'py, PyDict>> {
+    let reasons = |counts: &[u64]| {
+        let named = PyDict::new(py);
+        for (reason, count) in Reason::ALL.iter().zip(counts).filter(|(_, count)| **count > 0) {
+            named.set_item(reason.name(), *count)?;
+        }
+        PyResult::Ok(named)
+    };
+    let all = PyDict::new(py);
+    all.set_item("offered", books.offered)?;
+    all.set_item("replayed", books.replayed)?;
+    all.set_item("delivered", books.delivered)?;
+    all.set_item("filtered", books.filtered)?;
+    all.set_item("dropped", reasons(&books.dropped)?)?;
+    all.set_item("dead_lettered", reasons(&books.dead_lettered)?)?;
+    all.set_item("pending", books.pending)?;
+    Ok(all)
+}
+
+/// Bare payloads, one by one.
+#[pyclass(module = "chronofabric._core.bus", frozen)]
+pub(crate) struct Payloads {
+    subscription: Py<Subscription>,
+}
+
+#[pymethods]
+impl Payloads {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        match self.subscription.get().next(py)? {
+            Received::Event(cell) => into_payload(py, cell).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Batches of events.
+#[pyclass(module = "chronofabric._core.bus", frozen)]
+pub(crate) struct Batches {
+    subscription: Py<Subscription>,
+    size: usize,
+}
+
+#[pymethods]
+impl Batches {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
+        let subscription = self.subscription.get();
+        subscription.node.check(py)?;
+        loop {
+            let closed = subscription.core.is_closed();
+            let batch = subscription.take_batch(self.size);
+            if !batch.is_empty() {
+                return Ok(Some(batch));
+            }
+            if closed {
+                return Ok(None);
+            }
+            wait(py, &subscription.node, &mut Ready(&subscription.core), None)?;
+        }
+    }
+}

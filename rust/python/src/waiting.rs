@@ -1,0 +1,277 @@
+//! Waiting without holding the interpreter.
+//!
+//! A wait first spins for a few microseconds, because a wake-up costs more than that, then parks. The main thread of Python
+//! looks for signals at least every 50 ms, so Ctrl-C ends its waits; other threads sleep until they are woken. A deadline is
+//! kept by the node's own time source; under a simulated one it passes when somebody advances it.
+
+use crate::node::{Node, detached, lock, thread_ident};
+use crate::subscription::Subscription;
+use chronofabric_bus::Wake;
+use pyo3::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::Duration;
+
+/// How long the main thread sleeps before it looks for signals.
+const SIGNAL_SLICE: Duration = Duration::from_millis(50);
+/// How long other threads sleep before they look at their condition for safety's sake.
+const SLICE: Duration = Duration::from_millis(500);
+/// How often a deadline on simulated time is looked at.
+const SIMULATED_SLICE: Duration = Duration::from_millis(1);
+/// How often the condition is looked at before the thread parks.
+const SPINS: u32 = 200;
+
+static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers Python's main thread.
+pub(crate) fn remember_main_thread(py: Python<'_>) -> PyResult<()> {
+    let ident = py.import("threading")?.call_method0("main_thread")?.getattr("ident")?.extract()?;
+    MAIN_THREAD.store(ident, Ordering::Relaxed);
+    Ok(())
+}
+
+/// A place for one thread to sleep.
+#[derive(Default)]
+pub(crate) struct Parker {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Parker {
+    fn wake(&self, _token: u64) {
+        *lock(&self.woken) = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Parker {
+    fn park(&self, timeout: Duration) {
+        let woken = lock(&self.woken);
+        let waited = self.changed.wait_timeout_while(woken, timeout, |woken| !*woken);
+        *waited.unwrap_or_else(std::sync::PoisonError::into_inner).0 = false;
+    }
+}
+
+thread_local! {
+    static PARKER: Arc<Parker> = Arc::default();
+}
+
+/// Something to wait for.
+pub(crate) trait Condition: Send {
+    /// Whether it has come true. May act on it, but not through Python.
+    fn check(&mut self) -> bool;
+    /// Registers for a wake-up.
+    fn arm(&self, wake: Arc<dyn Wake>);
+    /// Takes the registration back.
+    fn disarm(&self, wake: &Arc<dyn Wake>);
+    /// How long to sleep at most before checking again.
+    fn slice(&self) -> Duration {
+        SLICE
+    }
+}
+
+/// Waits for a condition until a deadline in nanoseconds of the node's time source; says whether it came true.
+///
+/// # Errors
+/// What a signal handler raised, such as `KeyboardInterrupt`.
+pub(crate) fn wait(
+    py: Python<'_>,
+    node: &Node,
+    condition: &mut dyn Condition,
+    deadline_ns: Option<i64>,
+) -> PyResult<bool> {
+    let source = node.bus.source();
+    let main = thread_ident() == MAIN_THREAD.load(Ordering::Relaxed);
+    let mut slice = condition.slice().min(if main { SIGNAL_SLICE } else { SLICE });
+    if deadline_ns.is_some() && source.as_simulated().is_some() {
+        slice = slice.min(SIMULATED_SLICE);
+    }
+    let parker: Arc<Parker> = PARKER.with(Arc::clone);
+    let mut spins = spins();
+    loop {
+        let done = detached(py, || {
+            for _ in 0..spins {
+                if condition.check() {
+                    return Some(true);
+                }
+                std::hint::spin_loop();
+            }
+            let left = match deadline_ns.map(|deadline| deadline.saturating_sub(source.now_ns())) {
+                Some(left) if left <= 0 => return Some(condition.check()),
+                Some(left) if source.as_simulated().is_none() => Duration::from_nanos(left.unsigned_abs()).min(slice),
+                _ => slice,
+            };
+            let wake: Arc<dyn Wake> = Arc::<Parker>::clone(&parker);
+            condition.arm(Arc::clone(&wake));
+            let mut true_now = condition.check();
+            if !true_now {
+                parker.park(left);
+                true_now = condition.check();
+            }
+            condition.disarm(&wake);
+            true_now.then_some(true)
+        });
+        if main {
+            py.check_signals()?;
+        }
+        if let Some(done) = done {
+            return Ok(done);
+        }
+        node.check(py)?;
+        spins = 0;
+    }
+}
+
+/// Spinning on a machine with one core only keeps the other thread from running.
+fn spins() -> u32 {
+    static SPINS_HERE: OnceLock<u32> = OnceLock::new();
+    *SPINS_HERE.get_or_init(|| match std::thread::available_parallelism() {
+        Ok(cores) if cores.get() == 1 => 0,
+        _ => SPINS,
+    })
+}
+
+/// Wake-ups for one thread or event loop that serves many subscriptions.
+///
+/// `watch` registers a subscription under a number; when it has something to do, the number is handed out once by `wait` or
+/// `take`, and the subscription has to be watched again. An event loop watches the file descriptor, or, where it cannot,
+/// gives a callable that is called from the notifying thread.
+#[pyclass(module = "chronofabric._core.bus", frozen)]
+pub(crate) struct Wakeups {
+    shared: Arc<Shared>,
+    node: Arc<Node>,
+}
+
+#[derive(Default)]
+struct Shared {
+    tokens: Mutex<Vec<u64>>,
+    changed: Condvar,
+    notify: OnceLock<Notify>,
+}
+
+enum Notify {
+    #[cfg(unix)]
+    Stream { read: std::os::unix::net::UnixStream, write: std::os::unix::net::UnixStream },
+    Callable(Py<PyAny>),
+}
+
+impl Wake for Shared {
+    fn wake(&self, token: u64) {
+        let first = {
+            let mut tokens = lock(&self.tokens);
+            tokens.push(token);
+            tokens.len() == 1
+        };
+        self.changed.notify_all();
+        if !first {
+            return;
+        }
+        match self.notify.get() {
+            #[cfg(unix)]
+            Some(Notify::Stream { write, .. }) => {
+                use std::io::Write;
+                // A full pipe already wakes the loop.
+                let _ = (&*write).write(&[1]);
+            }
+            Some(Notify::Callable(callable)) => Python::attach(|py| {
+                if let Err(error) = callable.call0(py) {
+                    // The loop was closed; whoever waited on it is gone.
+                    error.write_unraisable(py, None);
+                }
+            }),
+            None => {}
+        }
+    }
+}
+
+impl Wakeups {
+    fn wake(&self) -> Arc<dyn Wake> {
+        Arc::<Shared>::clone(&self.shared)
+    }
+}
+
+#[pymethods]
+impl Wakeups {
+    #[new]
+    fn new(bus: &Bound<'_, crate::bus::Bus>) -> Self {
+        Self { shared: Arc::default(), node: Arc::clone(&bus.get().node) }
+    }
+
+    /// Registers a subscription under a number, for the next time it has something to do.
+    fn watch(&self, subscription: &Bound<'_, Subscription>, token: u64) {
+        let subscription = &subscription.get().core;
+        let wake = self.wake();
+        subscription.items().arm(Arc::clone(&wake), token);
+        if subscription.is_ready() {
+            subscription.items().disarm(&wake, token);
+            wake.wake(token);
+        }
+    }
+
+    /// Takes a registration back.
+    fn unwatch(&self, subscription: &Bound<'_, Subscription>, token: u64) {
+        subscription.get().core.items().disarm(&self.wake(), token);
+    }
+
+    /// Registers a publish that waits for room.
+    fn watch_space(&self, blocked: &Bound<'_, crate::publisher::BlockedPublish>, token: u64) {
+        blocked.get().arm(&self.wake(), token);
+    }
+
+    /// Takes the registration of a publish back.
+    fn unwatch_space(&self, blocked: &Bound<'_, crate::publisher::BlockedPublish>, token: u64) {
+        blocked.get().disarm(&self.wake(), token);
+    }
+
+    /// Wakes who waits here, with a number of the caller's choice.
+    fn wake_with(&self, token: u64) {
+        self.shared.wake(token);
+    }
+
+    /// The numbers that have something to do; waits for the first.
+    fn wait(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        loop {
+            let tokens = self.take();
+            if !tokens.is_empty() {
+                return Ok(tokens);
+            }
+            detached(py, || {
+                let tokens = lock(&self.shared.tokens);
+                drop(self.shared.changed.wait_timeout_while(tokens, SLICE, |tokens| tokens.is_empty()));
+            });
+            self.node.check(py)?;
+        }
+    }
+
+    /// The numbers that have something to do now; also empties the file descriptor.
+    fn take(&self) -> Vec<u64> {
+        #[cfg(unix)]
+        if let Some(Notify::Stream { read, .. }) = self.shared.notify.get() {
+            use std::io::Read;
+            let mut bytes = [0; 64];
+            while matches!((&*read).read(&mut bytes), Ok(count) if count == bytes.len()) {}
+        }
+        std::mem::take(&mut *lock(&self.shared.tokens))
+    }
+
+    /// A file descriptor that becomes readable when there is a number to take.
+    #[cfg(unix)]
+    fn fileno(&self) -> PyResult<i32> {
+        use std::os::fd::AsRawFd;
+        if self.shared.notify.get().is_none() {
+            let (read, write) = std::os::unix::net::UnixStream::pair()?;
+            read.set_nonblocking(true)?;
+            write.set_nonblocking(true)?;
+            let _ = self.shared.notify.set(Notify::Stream { read, write });
+        }
+        match self.shared.notify.get() {
+            Some(Notify::Stream { read, .. }) => Ok(read.as_raw_fd()),
+            _ => Err(pyo3::exceptions::PyOSError::new_err("these wake-ups call a callable instead")),
+        }
+    }
+
+    /// A callable to call, from whatever thread, when there is a number to take.
+    fn call(&self, callable: Py<PyAny>) {
+        let _ = self.shared.notify.set(Notify::Callable(callable));
+    }
+}

@@ -1,0 +1,110 @@
+"""Reports as text."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from chronofabric.apps.rendering import (
+    Rates,
+    count_text,
+    duration_text,
+    failed,
+    failure_lines,
+    frame,
+    progress_line,
+    rate_text,
+    report_lines,
+)
+from tests.apps.snapshots import snapshot
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (0, "0 ns"),
+        (999, "999 ns"),
+        (1_000, "1.00 us"),
+        (9_996, "10.0 us"),
+        (99_960, "100 us"),
+        (999_900, "1.00 ms"),
+        (1_234_567_890, "1.23 s"),
+        (None, "-"),
+    ],
+)
+def test_durations_have_three_digits(nanoseconds, text):
+    assert duration_text(nanoseconds) == text
+
+
+def test_large_numbers_are_grouped():
+    assert (count_text(12_345_678), rate_text(99.94), rate_text(100), rate_text(12_345.6)) == (
+        "12 345 678",
+        "99.9",
+        "100",
+        "12 346",
+    )
+
+
+def test_rates_are_those_since_the_snapshot_before():
+    rates = Rates()
+    rates.take(snapshot(1.0, 300))
+    rates.take(snapshot(3.0, 800))
+    assert rates.of("topics", "published") == 250.0
+    assert rates.of("source", "host") == 250.0
+    assert rates.of("subscription", "subscription-0") == 250.0
+    assert rates.of("source", "unknown") == 0.0
+
+
+def test_a_frame_keeps_within_its_width_and_height_and_says_what_it_leaves_out():
+    rates = Rates()
+    taken = snapshot(subscriptions=40)
+    rates.take(taken)
+    lines = frame(taken, rates, width=60, height=12)
+    assert len(lines) == 12
+    assert all(len(line) <= 60 for line in lines)
+    assert lines[-1] == "... 36 more lines; the report at the end has them all"[:60]
+
+
+def test_a_frame_shows_rate_queue_latency_and_guard():
+    rates = Rates()
+    rates.take(snapshot(1.0, 300))
+    taken = snapshot(2.0, 600)
+    rates.take(taken)
+    text = "\n".join(frame(taken, rates, width=120, height=40))
+    for part in ("plant", "2.0 s", "300/s", "1/1024", "31.0 us", "250 us", "1.90 ms", "hot", "-3.25"):
+        assert part in text
+
+
+def test_the_report_accounts_for_every_event_offered():
+    text = "\n".join(report_lines(snapshot()))
+    assert "4 dropped (oldest), 3 dead-lettered (newest)" in text
+    row = next(line for line in text.splitlines() if "subscription-0" in line)
+    offered, delivered, dropped, dead, pending = row.split()[1:6]
+    assert int(offered) == int(delivered) + int(dropped) + int(dead) + int(pending)
+
+
+def test_the_report_ends_with_what_failed():
+    broken = snapshot()
+    broken["sources"][0]["error"] = "data.csv, line 7: a quote is never closed"
+    assert not failed(snapshot())
+    assert failed(broken)
+    assert report_lines(broken)[-1] == "source 'host' failed: data.csv, line 7: a quote is never closed"
+    assert failure_lines(snapshot()) == []
+
+
+def test_a_node_without_anything_can_be_shown():
+    empty = {**snapshot(), "subscriptions": [], "sources": [], "sinks": [], "guards": [], "handlers": []}
+    rates = Rates()
+    rates.take(empty)
+    assert frame(empty, rates, width=80, height=20)[1].startswith("plant | counter clock")
+    assert "p99 -" in progress_line(empty, rates)
+    assert report_lines(empty)[-1].endswith("topics")
+
+
+def test_what_was_never_measured_is_a_dash():
+    taken = snapshot()
+    taken["guards"][0]["lateness_ns"] = {"p50": None, "p90": None, "p99": None, "max": None, "count": 0}
+    taken["guards"][0]["last_robustness"] = None
+    text = "\n".join(report_lines(json.loads(json.dumps(taken))))
+    assert next(line for line in text.splitlines() if line.startswith("  hot ")).split()[-3:] == ["-", "-", "-"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chronofabric.apps.demo import CORE_GUARD, GUARD, Burn, Watch, _judged, run_file
+from chronofabric.apps.demo import CORE_GUARD, GUARD, Burn, Watch, _judged, demonstrate, run_file
 from chronofabric.apps.running import Outcome
 from tests.apps.snapshots import percentiles, snapshot
 
@@ -56,6 +56,15 @@ def test_the_facts_hold_the_time_from_the_sample_to_the_action():
     facts: Any = judged(watched(STEADY, 0.7)).document()["demo"]
     assert facts["sample_to_action_ns"][GUARD] == 1_900_000
     assert facts["fired_after_burn_began_ns"] == {GUARD: 700_000_000, CORE_GUARD: None}
+
+
+def test_a_short_demonstration_watches_the_host_and_does_not_miss_a_burn():
+    outcome = demonstrate(show=False, quiet_s=0.2, burn_s=1.5)
+    assert outcome.exit_code == 0, "\n".join(outcome.findings)
+    guards = {guard["name"]: guard for guard in outcome.report["guards"]}
+    assert guards[GUARD]["evaluated"] > 10
+    assert guards[GUARD]["errors"] == 0
+    assert outcome.report["sources"][0]["error"] is None
 
 
 def test_the_example_is_the_file_that_the_demonstration_runs():

@@ -93,6 +93,13 @@ def test_the_report_ends_with_what_failed():
     assert failure_lines(snapshot()) == []
 
 
+def test_the_errors_of_a_guard_are_told_and_are_no_failure_of_the_run():
+    wrong = snapshot()
+    wrong["guards"][0] |= {"errors": 300, "error": "there is no field 'pressure'"}
+    assert failure_lines(wrong) == ["guard 'hot' had errors, the last one: there is no field 'pressure'"]
+    assert not failed(wrong)
+
+
 def test_a_node_without_anything_can_be_shown():
     empty = {**snapshot(), "subscriptions": [], "sources": [], "sinks": [], "guards": [], "handlers": []}
     rates = Rates()

@@ -2,11 +2,13 @@
 
 from typing import TypeAlias
 
+__all__ = ["parse_toml"]
+
 _Path: TypeAlias = tuple[str | int, ...]
 _Position: TypeAlias = tuple[int, int, int]
 
 def parse_toml(text: str, file: str) -> tuple[dict[str, object], dict[_Path, _Position], dict[_Path, _Position]]:
-    """Read a TOML text into plain values and the places they stand at.
+    r"""Read a TOML text into plain values and the places they stand at.
 
     Parameters
     ----------
@@ -30,7 +32,7 @@ def parse_toml(text: str, file: str) -> tuple[dict[str, object], dict[_Path, _Po
     Examples
     --------
     >>> from chronofabric._core import settings
-    >>> values, places, keys = settings.parse_toml('[node]\\nname = "plant"', "plant.toml")
+    >>> values, places, keys = settings.parse_toml('[node]\nname = "plant"', "plant.toml")
     >>> values
     {'node': {'name': 'plant'}}
     >>> places["node", "name"], keys["node", "name"]

@@ -45,7 +45,7 @@ def burn(seconds: float) -> dict[str, float]:
 
 
 def settle() -> None:
-    """Stay on one core, so that the busiest core of the machine shows the burn: that of the last few that gives most."""
+    """Stay on one core, so that the machine's busiest core shows the burn: the one of the last few that gives most."""
     if not hasattr(os, "sched_setaffinity"):
         return
     shares = {}

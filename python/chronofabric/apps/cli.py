@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """Exit codes: 0 all is well (a run without --for ends with Ctrl-C, which is no failure); 1 a source or a
 sink failed while running, or the guard of the demo missed what it watches for; 2 the run file or the command line
-cannot be used, and nothing was started; 130 (Ctrl-C) or 143 (SIGTERM) interrupted before the time of --for was over, or
-again while closing; 141 nobody reads the output any more."""
+cannot be used, and nothing was started; 130 (Ctrl-C) or 143 (SIGTERM) interrupted before the time of --for or the demo
+was over, or again while closing; 141 nobody reads the output any more."""
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNREAD = 0, 1, 2, 141
 
@@ -130,15 +130,12 @@ def demo(
 
 
 def _conclude(outcome: Outcome, *, as_json: bool, quiet: bool) -> NoReturn:
-    from chronofabric.apps.rendering import failure_lines, report_lines, wrapped
+    from chronofabric.apps.rendering import report_lines, wrapped
 
     if as_json:
         print(json.dumps(outcome.document(), default=str), flush=True)
     elif not quiet:
         print("\n".join(["", *report_lines(outcome.report), "", *map(wrapped, outcome.findings)]).rstrip(), flush=True)
-    if quiet or as_json:
-        for line in failure_lines(outcome.report):
-            print(line, file=sys.stderr)
     raise typer.Exit(outcome.exit_code)
 
 

@@ -8,7 +8,7 @@ the guards and sources of the same process should not notice that somebody is wa
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Snapshot = Mapping[str, Any]
@@ -173,13 +173,30 @@ def report_lines(snapshot: Snapshot) -> list[str]:
 
 
 def failure_lines(snapshot: Snapshot) -> list[str]:
-    """Return a sentence for each source and each sink that failed."""
+    """Return a sentence for each source and sink that failed, and each guard and handler that had errors."""
+    verdicts = {
+        "source": "failed",
+        "sink": "failed",
+        "guard": "had errors, the last one",
+        "handler": "had errors, the last one",
+    }
     return [
-        f"{kind} '{part['name']}' failed: {part['error']}"
-        for kind, parts in (("source", snapshot["sources"]), ("sink", snapshot["sinks"]))
-        for part in parts
-        if part["error"]
+        f"{kind} '{part['name']}' {verdict}: {part['error']}"
+        for kind, verdict in verdicts.items()
+        for part in snapshot[f"{kind}s"]
+        if part.get("error")
     ]
+
+
+def wrapped(sentence: str) -> str:
+    """Return a sentence in lines that fit most terminals."""
+    return textwrap.fill(sentence, 96)
+
+
+def failed(snapshot: Snapshot) -> bool:
+    """Return whether a source or a sink of the run failed."""
+    parts: Sequence[Snapshot] = [*snapshot["sources"], *snapshot["sinks"]]
+    return any(part["error"] for part in parts)
 
 
 def _subscription_line(subscription: Snapshot, rates: Rates) -> str:
@@ -200,7 +217,7 @@ def _guard_line(guard: Snapshot) -> str:
     )
 
 
-def _books_lines(subscription: Snapshot) -> Iterable[str]:
+def _books_lines(subscription: Snapshot) -> Iterator[str]:
     dropped, dead = subscription["dropped"], subscription["dead_lettered"]
     name = _short(subscription["name"] or subscription["pattern"], 21)
     yield (
@@ -231,14 +248,3 @@ def _failure(source: Snapshot) -> str:
 
 def _short(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def wrapped(sentence: str) -> str:
-    """Return a sentence in lines that fit most terminals."""
-    return textwrap.fill(sentence, 96)
-
-
-def failed(snapshot: Snapshot) -> bool:
-    """Return whether a source or a sink of the run failed."""
-    parts: Sequence[Snapshot] = [*snapshot["sources"], *snapshot["sinks"]]
-    return any(part["error"] for part in parts)

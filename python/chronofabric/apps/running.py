@@ -146,7 +146,9 @@ def carry_out(
     report = fabric.report().as_dict()
     if failed(report):
         return Outcome(report, 1)
-    return Outcome(report, interruption.exit_code if interruption.signal and duration_ns is not None else 0)
+    # What has no end of its own is ended by Ctrl-C; anything else is cut short by it.
+    cut_short = interruption.signal is not None and (duration_ns is not None or watching is not None)
+    return Outcome(report, interruption.exit_code if cut_short else 0)
 
 
 @contextmanager

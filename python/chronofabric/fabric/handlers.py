@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chronofabric._core import bus as _bus
+from chronofabric.bus import YIELD_EVERY
 from chronofabric.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Handlers:
         self._thread_name = f"chronofabric-handlers-{name}"
         self._thread: threading.Thread | None = None
         self._outer_loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = False
         self._lock = threading.Lock()
@@ -111,6 +113,7 @@ class Handlers:
         """Start all handlers; coroutines run on `loop` if there is one."""
         with self._lock:
             self._outer_loop = loop
+            self._loop_thread = None if loop is None else threading.get_ident()
             self._running = True
             for handler in self.all:
                 self._start(handler)
@@ -130,18 +133,24 @@ class Handlers:
 
     @property
     def idle(self) -> bool:
-        """Whether no handler has anything to do."""
-        return all(handler.idle for handler in self.all)
+        """Whether no handler has anything to do; those that wait for the calling thread to return cannot go on."""
+        return all(handler.idle or self._waits_for_here(handler) for handler in self.all)
+
+    def _waits_for_here(self, handler: Handler) -> bool:
+        if handler.asynchronous and self._outer_loop is not None:
+            return self._loop_thread == threading.get_ident()
+        return self._thread is threading.current_thread()
 
     def stop(self, timeout_s: float) -> None:
         """End the thread and wait for it; a handler that does not return is left behind."""
         with self._lock:
             self._running = False
             thread = self._thread
-        if thread is None or thread is threading.current_thread():
+        if thread is None:
             return
         self._wakeups.wake_with(_STOP)
-        thread.join(timeout_s)
+        if thread is not threading.current_thread():
+            thread.join(timeout_s)
 
     def _run(self) -> None:
         while True:
@@ -208,7 +217,7 @@ class Handlers:
         self._note(handler, event)
         try:
             handler.function(event)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the node goes on
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, the node goes on
             self._failed(handler, event, error)
 
     def _start_task(self, handler: Handler) -> None:
@@ -220,22 +229,51 @@ class Handlers:
 
     async def _consume(self, handler: Handler) -> None:
         """Call a coroutine function for each event, in order."""
-        async for event in handler.subscription:
+        import asyncio
+
+        subscription, handled = handler.subscription, 0
+        while True:
+            # Before an event is taken, so that a node that closes meanwhile does not find the handler idle.
             handler.busy = True
-            self._note(handler, event)
             try:
-                await handler.function(event)
-            except Exception as error:  # noqa: BLE001 - whatever a handler raises, the node goes on
-                self._failed(handler, event, error)
+                event = subscription.poll()
+                if event is not None:
+                    await self._await(handler, event)
+            except ClosedError:
+                return
             finally:
                 handler.busy = False
+            if event is None:
+                await subscription._wait(None)
+                continue
+            handled += 1
+            if handled % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+
+    async def _await(self, handler: Handler, event: Event) -> None:
+        import asyncio
+
+        self._note(handler, event)
+        try:
+            await handler.function(event)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._failed(handler, event, error)  # what it awaited was cancelled, not it
+        except SystemExit as error:
+            if self._outer_loop is not None:
+                raise  # on a loop of the program, it ends the program
+            self._failed(handler, event, error)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the node goes on
+            self._failed(handler, event, error)
 
     def _note(self, handler: Handler, event: Event) -> None:
         handler.calls += 1
         if handler.deadline_ns is not None and self._bus.now() - event.stamp.time > handler.deadline_ns:
             handler.late += 1
 
-    def _failed(self, handler: Handler, event: Event, error: Exception) -> None:
+    def _failed(self, handler: Handler, event: Event, error: BaseException) -> None:
         handler.errors += 1
         handler.error = f"{type(error).__name__}: {error}"
         _logger.error("handler %s failed on %s", handler.name, event.topic, exc_info=error)

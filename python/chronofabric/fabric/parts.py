@@ -20,6 +20,10 @@ __all__ = ["RunningSink", "RunningSource"]
 
 _SINK_BATCH = 1024
 
+_SOURCE_COUNTS = ("published", "skipped", "timed_out", "missed")
+"""What a source may count: events it published, rows it could not use, events that a full subscription did not take in
+time, instants of its rate that had passed."""
+
 _logger = logging.getLogger("chronofabric.node")
 
 
@@ -50,9 +54,14 @@ class _Part:
         self.error = f"{type(error).__name__}: {error}"
         _logger.error("%s %s failed: %s", self._kind, self.name, error, exc_info=error)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its thread is the calling one."""
+        return self._thread is threading.current_thread()
+
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of its thread; say whether it has ended."""
-        if self._thread is None or self._thread is threading.current_thread():
+        if self._thread is None or self.is_here:
             return True
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -83,17 +92,19 @@ class RunningSource(_Part):
             # The node closed while the source was publishing: that is its end, not a failure.
             if not self.stop_token.is_set():
                 self._failed(error)
-        except Exception as error:  # noqa: BLE001 - whatever a source raises, the node goes on
+        except BaseException as error:  # noqa: BLE001 - whatever a source raises, SystemExit too, the node goes on
             self._failed(error)
         finally:
             self.done.set()
             self._ended()
 
     def report(self) -> dict[str, Any]:
-        """Return its figures."""
+        """Return its figures; those that it does not count itself are 0."""
+        counts = {count: getattr(self.part, count, 0) for count in _SOURCE_COUNTS}
         return {
             "name": self.name,
-            "published": getattr(self.part, "published", 0),
+            **counts,
+            "left_out": list(getattr(self.part, "left_out", ())),
             "errors": self.errors,
             "error": self.error,
             "done": self.done.is_set(),
@@ -107,13 +118,31 @@ class RunningSink(_Part):
         super().__init__("sink", sink)
         self._node = node
         self.subscription = subscription
-        self.written = 0
+        self._taken = 0
+        self._written = 0
         self._busy = False
 
     @property
+    def written(self) -> int:
+        """Events written: as the sink itself counts them, otherwise those of its whole calls."""
+        return int(getattr(self.part, "written", self._written))
+
+    @property
+    def skipped(self) -> int:
+        """Events that the sink left out, if it counts them."""
+        return int(getattr(self.part, "skipped", 0))
+
+    @property
+    def lost(self) -> int:
+        """Events that it had taken when it failed, and did not write."""
+        if hasattr(self.part, "lost"):
+            return int(self.part.lost)
+        return self._taken - self.written - self.skipped if self.errors else 0
+
+    @property
     def idle(self) -> bool:
-        """Whether nothing waits for it and nothing is in its hands."""
-        return self.done.is_set() or (self.subscription.pending == 0 and not self._busy)
+        """Whether nothing waits for it and nothing is in its hands; while it asks itself, it cannot go on."""
+        return self.done.is_set() or self.is_here or (self.subscription.pending == 0 and not self._busy)
 
     def start(self) -> None:
         """Open it, so that what is wrong with it is raised here, and start its thread."""
@@ -127,23 +156,25 @@ class RunningSink(_Part):
                 try:
                     batch = self.subscription.poll_batch(_SINK_BATCH)
                     if len(batch):
+                        self._taken += len(batch)
                         self.part.write(batch)
-                        self.written += len(batch)
+                        self._written += len(batch)
                         continue
                 finally:
                     self._busy = False
                 if self.subscription.closed:
                     break
                 self.subscription.wait_ready()
-        except Exception as error:  # noqa: BLE001 - whatever a sink raises, the node goes on
+        except BaseException as error:  # noqa: BLE001 - whatever a sink raises, SystemExit too, the node goes on
             self._failed(error)
             self.subscription.close()
         finally:
             try:
                 self.part.close()
-            except Exception as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - as above
                 self._failed(error)
 
     def report(self) -> dict[str, Any]:
         """Return its figures."""
-        return {"name": self.name, "written": self.written, "errors": self.errors, "error": self.error}
+        counts = {count: getattr(self, count) for count in ("written", "skipped", "lost")}
+        return {"name": self.name, **counts, "errors": self.errors, "error": self.error}

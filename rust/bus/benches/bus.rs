@@ -19,6 +19,7 @@ impl Payload for Number {
     fn pool() -> &'static Pool<Self> {
         &POOL
     }
+    fn measure(&mut self) {}
     fn bytes(&self) -> usize {
         size_of_val(&self.0)
     }

@@ -113,7 +113,7 @@ impl<P: Payload> Bus<P> {
             registry.subscriptions.iter().filter(|subscription| subscription.pattern().matches(name)).cloned().collect();
         let taps: Vec<_> =
             registry.factories.iter().filter_map(|(id, factory)| Some((*id, factory.tap(&info)?))).collect();
-        let route = Route { subscriptions, taps: taps.iter().map(|(_, tap)| Arc::clone(tap)).collect() };
+        let route = Route::new(subscriptions, taps.iter().map(|(_, tap)| Arc::clone(tap)).collect());
         let topic = Arc::new(Topic::new(info, Arc::clone(&self.core), route));
         registry.topics.insert(name.into(), Entry { topic: Arc::clone(&topic), taps });
         Ok(topic)
@@ -140,7 +140,7 @@ impl<P: Payload> Bus<P> {
             let mut subscriptions = Vec::with_capacity(route.subscriptions.len() + 1);
             subscriptions.extend_from_slice(&route.subscriptions);
             subscriptions.push(Arc::clone(&subscription));
-            topic.route.store(Arc::new(Route { subscriptions, taps: route.taps.clone() }));
+            topic.route.store(Arc::new(Route::new(subscriptions, route.taps.clone())));
         });
         Ok(subscription)
     }
@@ -153,7 +153,7 @@ impl<P: Payload> Bus<P> {
             let route = topic.route.load();
             let subscriptions =
                 route.subscriptions.iter().filter(|other| !Arc::ptr_eq(other, subscription)).cloned().collect();
-            topic.route.store(Arc::new(Route { subscriptions, taps: route.taps.clone() }));
+            topic.route.store(Arc::new(Route::new(subscriptions, route.taps.clone())));
         });
         drop(registry);
         subscription.close(reason, victims);
@@ -224,7 +224,7 @@ impl<P: Payload> Bus<P> {
             let mut registry = lock(&self.registry);
             for entry in registry.topics.values_mut() {
                 entry.taps.clear();
-                entry.topic.route.store(Arc::new(Route { subscriptions: Vec::new(), taps: Vec::new() }));
+                entry.topic.route.store(Arc::new(Route::new(Vec::new(), Vec::new())));
             }
             (std::mem::take(&mut registry.subscriptions), std::mem::take(&mut registry.factories))
         };
@@ -240,10 +240,8 @@ impl<P: Payload> Bus<P> {
 impl<P: Payload> Entry<P> {
     fn store_taps(&self) {
         let route = self.topic.route.load();
-        self.topic.route.store(Arc::new(Route {
-            subscriptions: route.subscriptions.clone(),
-            taps: self.taps.iter().map(|(_, tap)| Arc::clone(tap)).collect(),
-        }));
+        let taps = self.taps.iter().map(|(_, tap)| Arc::clone(tap)).collect();
+        self.topic.route.store(Arc::new(Route::new(route.subscriptions.clone(), taps)));
     }
 }
 

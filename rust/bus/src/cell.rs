@@ -11,7 +11,7 @@ use chronofabric_clock::Stamp;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 /// What events carry.
@@ -22,11 +22,24 @@ pub trait Payload: Send + Sync + Sized + 'static {
     /// The pool that the cells of such events come from and return to.
     fn pool() -> &'static Pool<Self>;
 
-    /// How many bytes the payload holds, for subscriptions that are bounded in bytes.
+    /// Called once, before [`Payload::bytes`] and only where a subscription is bounded in bytes: fixes the answer, so that
+    /// a payload that changes its size does not upset the count.
+    fn measure(&mut self);
+
+    /// How many bytes the payload holds; the same answer each time.
     fn bytes(&self) -> usize;
 }
 
-/// An event without its topic: the envelope and the payload.
+/// What few events have; kept apart so that a cell fits into one cache line.
+#[derive(Debug)]
+pub struct Extras<H> {
+    /// When the event should have been acted on.
+    pub deadline_ns: Option<i64>,
+    /// What its publisher sent beside the payload.
+    pub headers: Option<H>,
+}
+
+/// An event without its topic.
 #[derive(Debug)]
 pub struct Envelope<P: Payload> {
     /// Order and identity: the node's hybrid logical clock.
@@ -35,18 +48,19 @@ pub struct Envelope<P: Payload> {
     pub time_ns: i64,
     /// When it entered this node, on the node's own time source; differs from `time_ns` where a time was recorded.
     pub entered_ns: i64,
-    /// When it should have been acted on.
-    pub deadline_ns: Option<i64>,
-    /// 0 to 3, 3 the most urgent.
-    pub priority: u8,
-    /// What its publisher sent beside the payload.
-    pub headers: Option<P::Headers>,
+    /// Deadline and headers.
+    pub extras: Option<Box<Extras<P::Headers>>>,
     /// `None` only where nobody can see it: in a cell without references.
     pub(crate) payload: Option<P>,
+    /// 0 to 3, 3 the most urgent.
+    pub priority: u8,
+    /// Here and not in the cell, where it would cost eight bytes.
+    pub(crate) references: AtomicU32,
 }
 
+/// One cache line, where the payload takes two words.
+#[repr(align(64))]
 struct Cell<P: Payload> {
-    references: AtomicUsize,
     topic: Arc<TopicInfo>,
     envelope: Envelope<P>,
 }
@@ -94,17 +108,16 @@ impl<P: Payload> std::fmt::Debug for CellRef<P> {
 impl<P: Payload> CellRef<P> {
     /// Puts an event into a cell.
     #[inline]
-    fn new(topic: &Arc<TopicInfo>, envelope: Envelope<P>, references: usize) -> Self {
+    fn new(topic: &Arc<TopicInfo>, envelope: Envelope<P>) -> Self {
         let cell = match P::pool().ring().pop() {
             Some((_, Unused(mut cell))) => {
                 if !Arc::ptr_eq(&cell.topic, topic) {
                     cell.topic = Arc::clone(topic);
                 }
                 cell.envelope = envelope;
-                *cell.references.get_mut() = references;
                 cell
             }
-            None => Box::new(Cell { references: AtomicUsize::new(references), topic: Arc::clone(topic), envelope }),
+            None => Box::new(Cell { topic: Arc::clone(topic), envelope }),
         };
         Self(NonNull::from(Box::leak(cell)))
     }
@@ -133,7 +146,7 @@ impl<P: Payload> CellRef<P> {
     /// The reference, when others hold the event too.
     #[inline]
     pub fn into_payload(mut self) -> Result<P, Self> {
-        if self.cell().references.load(Ordering::Acquire) != 1 {
+        if self.cell().envelope.references.load(Ordering::Acquire) != 1 {
             return Err(self);
         }
         // SAFETY: this is the only reference, and the acquire load orders the reads of those who dropped theirs before.
@@ -152,11 +165,11 @@ pub(crate) struct Shares<P: Payload> {
 }
 
 impl<P: Payload> Shares<P> {
-    /// Puts an event into a cell that `receivers` will share; at least one.
+    /// Puts an event into a cell; its count of references, at least one, says how many will share it.
     #[inline]
-    pub(crate) fn new(topic: &Arc<TopicInfo>, envelope: Envelope<P>, receivers: usize) -> Self {
-        let left = receivers.max(1);
-        let cell = ManuallyDrop::new(CellRef::new(topic, envelope, left));
+    pub(crate) fn new(topic: &Arc<TopicInfo>, envelope: Envelope<P>) -> Self {
+        let left = envelope.references.load(Ordering::Relaxed) as usize;
+        let cell = ManuallyDrop::new(CellRef::new(topic, envelope));
         Self { cell: cell.0, left }
     }
 }
@@ -192,7 +205,7 @@ impl<P: Payload> Clone for CellRef<P> {
     fn clone(&self) -> Self {
         // As for `Arc`: a new reference comes from an existing one, so no order is needed. The count cannot overflow: each
         // reference takes eight bytes of memory somewhere.
-        self.cell().references.fetch_add(1, Ordering::Relaxed);
+        self.cell().envelope.references.fetch_add(1, Ordering::Relaxed);
         Self(self.0)
     }
 }
@@ -200,7 +213,7 @@ impl<P: Payload> Clone for CellRef<P> {
 impl<P: Payload> Drop for CellRef<P> {
     #[inline]
     fn drop(&mut self) {
-        let references = &self.cell().references;
+        let references = &self.cell().envelope.references;
         // The only owner needs no atomic subtraction.
         if references.load(Ordering::Acquire) != 1 {
             if references.fetch_sub(1, Ordering::Release) != 1 {
@@ -212,7 +225,7 @@ impl<P: Payload> Drop for CellRef<P> {
         let mut cell = unsafe { Box::from_raw(self.0.as_ptr()) };
         // Before the cell goes back: dropping a payload may run foreign code, which may publish.
         drop(cell.envelope.payload.take());
-        drop(cell.envelope.headers.take());
+        drop(cell.envelope.extras.take());
         // A full pool gives the cell back, and it is freed here.
         drop(P::pool().ring().push(Unused(cell)));
     }

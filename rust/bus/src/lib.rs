@@ -38,7 +38,7 @@ pub use signal::{Signal, Wake};
 pub use {
     books::{Books, Reason},
     bus::{Bus, BusOptions, TapFactory, TapId},
-    cell::{CellRef, Envelope, Payload, Pool},
+    cell::{CellRef, Envelope, Extras, Payload, Pool},
     error::{BusError, SyntaxError},
     histogram::{Histogram, Percentiles},
     publish::{Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Values},

@@ -1,7 +1,7 @@
 //! The way of an event from its publisher into the rings.
 
 use crate::books::Reason;
-use crate::cell::{Envelope, Payload, Shares};
+use crate::cell::{Envelope, Extras, Payload, Shares};
 use crate::error::BusError;
 use crate::signal::Wake;
 use crate::subscription::{Offer, Subscription};
@@ -11,7 +11,7 @@ use crate::{CellRef, PRIORITY_NORMAL, Victims};
 use arc_swap::ArcSwap;
 use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 
 /// How deep guards may publish onto guarded topics before it is taken for a loop.
@@ -24,10 +24,8 @@ pub struct NewEvent<P: Payload> {
     pub payload: P,
     /// 0 to 3, 3 the most urgent.
     pub priority: u8,
-    /// When it should have been acted on.
-    pub deadline_ns: Option<i64>,
-    /// What travels beside the payload.
-    pub headers: Option<P::Headers>,
+    /// Deadline and headers.
+    pub extras: Option<Box<Extras<P::Headers>>>,
     /// A recorded time, where the event did not happen now.
     pub time_ns: Option<i64>,
 }
@@ -35,7 +33,7 @@ pub struct NewEvent<P: Payload> {
 impl<P: Payload> NewEvent<P> {
     /// An event of normal priority, without deadline and headers, that happens now.
     pub fn new(payload: P) -> Self {
-        Self { payload, priority: PRIORITY_NORMAL, deadline_ns: None, headers: None, time_ns: None }
+        Self { payload, priority: PRIORITY_NORMAL, extras: None, time_ns: None }
     }
 }
 
@@ -152,6 +150,15 @@ pub(crate) struct Core {
 pub(crate) struct Route<P: Payload> {
     pub(crate) subscriptions: Vec<Arc<Subscription<P>>>,
     pub(crate) taps: Vec<Arc<dyn Tap<P>>>,
+    /// Whether any of the subscriptions is bounded in bytes.
+    measured: bool,
+}
+
+impl<P: Payload> Route<P> {
+    pub(crate) fn new(subscriptions: Vec<Arc<Subscription<P>>>, taps: Vec<Arc<dyn Tap<P>>>) -> Self {
+        let measured = subscriptions.iter().any(|subscription| subscription.options().capacity_bytes.is_some());
+        Self { subscriptions, taps, measured }
+    }
 }
 
 /// A topic of a bus; publishers hold it.
@@ -277,11 +284,15 @@ impl<P: Payload> Topic<P> {
     #[inline]
     fn enqueue(&self, route: &Route<P>, event: NewEvent<P>, observed: Observed, outcome: &mut Outcome<P>) {
         self.published.fetch_add(1, Ordering::Relaxed);
-        let NewEvent { payload, priority, deadline_ns, headers, time_ns: _ } = event;
+        let NewEvent { mut payload, priority, extras, time_ns: _ } = event;
         let Observed { stamp, time_ns, entered_ns } = observed;
-        let envelope =
-            Envelope { stamp, time_ns, entered_ns, deadline_ns, priority, headers, payload: Some(payload) };
-        let shares = Shares::new(&self.info, envelope, route.subscriptions.len());
+        if route.measured {
+            payload.measure();
+        }
+        let references = AtomicU32::new(route.subscriptions.len().max(1) as u32);
+        let payload = Some(payload);
+        let envelope = Envelope { stamp, time_ns, entered_ns, extras, payload, priority, references };
+        let shares = Shares::new(&self.info, envelope);
         if route.subscriptions.is_empty() {
             // Nobody wants it; it is dropped with the other victims.
             outcome.victims.extend(shares);

@@ -137,11 +137,9 @@ fn a_bound_in_bytes_holds_over_all_priorities_and_a_payload_beyond_it_is_never_q
     let options = SubscriptionOptions { capacity_bytes: Some(20), ..options(100, Overflow::DropOldest) };
     let subscription = bus.subscribe(Pattern::parse("a").unwrap(), options).unwrap();
     let send = |number, size, priority| {
-        let payload = Counted { size, ..Counted::new(number) };
-        topic.publish(NewEvent { priority, ..NewEvent::new(payload) }, &mut Outcome::default()).unwrap();
+        topic.publish(NewEvent { priority, ..NewEvent::new(Counted::sized(number, size)) }, &mut Outcome::default()).unwrap();
     };
     for (number, size, priority) in [(0, 10, 0), (1, 10, 1), (2, 21, 1), (3, 10, 3), (4, 15, 1)] {
-        // The struct update above drops the size it replaces, not a payload.
         send(number, size, priority);
     }
     assert_eq!(drain(&subscription), [4]);

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList, PyMappingProxy, PyString};
 use std::sync::Mutex;
 
 /// One event.
-#[pyclass(module = "chronofabric._core.bus", frozen, weakref)]
+#[pyclass(module = "chronofabric._core.bus", frozen)]
 pub(crate) struct Event {
     cell: Cell,
 }
@@ -66,12 +66,13 @@ impl Event {
 
     #[getter]
     fn deadline(&self) -> Option<i64> {
-        self.cell.deadline_ns
+        self.cell.extras.as_ref().and_then(|extras| extras.deadline_ns)
     }
 
     #[getter]
     fn headers<'py>(&self, py: Python<'py>) -> Bound<'py, PyMappingProxy> {
-        let headers = self.cell.headers.as_ref().map_or_else(|| PyDict::new(py), |headers| headers.bind(py).clone());
+        let headers = self.cell.extras.as_ref().and_then(|extras| extras.headers.as_ref());
+        let headers = headers.map_or_else(|| PyDict::new(py), |headers| headers.bind(py).clone());
         PyMappingProxy::new(py, headers.as_mapping())
     }
 

@@ -118,7 +118,8 @@ impl Core {
         let Some(field) = self.fields.get(index) else { return Err("no such field".to_owned()) };
         let value = match content {
             Content::Record(record) => record.number(&field.name).ok_or_else(|| format!("there is no field '{}'", field.name)),
-            Content::Object { object, .. } => Python::attach(|py| field.read(object.bind(py))),
+            Content::Object(object) => Python::attach(|py| field.read(object.bind(py))),
+            Content::Measured(measured) => Python::attach(|py| field.read(measured.0.bind(py))),
         };
         match value {
             Ok(value) if value.is_nan() => Err(format!("field '{}' is not a number (NaN)", field.name)),

@@ -5,21 +5,19 @@ use crate::errors;
 use chronofabric_bus::{Payload, Pool};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// How many unused cells the process keeps.
 const CELLS_KEPT: usize = 8192;
 
 static POOL: Pool<Content> = Pool::new(CELLS_KEPT);
 
-/// A payload.
+/// A payload, in two words.
 pub(crate) enum Content {
     /// Any Python object. Dropping it without the interpreter defers the release to the next thread that has it.
-    Object {
-        object: Py<PyAny>,
-        /// Its size, asked for once, because the object may change and the books of bytes must not.
-        bytes: OnceLock<usize>,
-    },
+    Object(Py<PyAny>),
+    /// The same with its size, which was asked for once: the object may change, and the count of bytes must not.
+    Measured(Box<(Py<PyAny>, usize)>),
     /// Named values from a native source or a guard; becomes a dictionary when Python looks at it.
     Record(Arc<Record>),
 }
@@ -43,9 +41,18 @@ impl Payload for Content {
         &POOL
     }
 
+    fn measure(&mut self) {
+        if let Self::Object(object) = self {
+            // Only a publisher that holds the interpreter has Python objects to publish.
+            let measured = Python::attach(|py| (object.clone_ref(py), size_of(object.bind(py))));
+            *self = Self::Measured(Box::new(measured));
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
-            Self::Object { object, bytes } => *bytes.get_or_init(|| Python::attach(|py| size_of(object.bind(py)))),
+            Self::Object(_) => 0,
+            Self::Measured(measured) => measured.1,
             Self::Record(record) => size_of_val(&*record.0),
         }
     }
@@ -56,13 +63,9 @@ impl Content {
     #[inline]
     pub(crate) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         match columns::kind(object)? {
-            Kind::Plain | Kind::Table => Ok(Self::object(object.clone())),
+            Kind::Plain | Kind::Table => Ok(Self::Object(object.clone().unbind())),
             kind => Self::import(object, kind),
         }
-    }
-
-    fn object(object: Bound<'_, PyAny>) -> Self {
-        Self::Object { object: object.unbind(), bytes: OnceLock::new() }
     }
 
     #[cold]
@@ -75,15 +78,25 @@ impl Content {
             );
             return Err(errors::exception(py, "PayloadError", &message, |attributes| attributes.set_item("kind", name)));
         }
-        Ok(Self::object(Bound::new(py, Table::import(object)?)?.into_any()))
+        Ok(Self::Object(Py::new(py, Table::import(object)?)?.into_any()))
     }
 
     /// The payload as Python sees it.
     #[inline]
     pub(crate) fn to_python(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {
-            Self::Object { object, .. } => Ok(object.clone_ref(py)),
+            Self::Object(object) => Ok(object.clone_ref(py)),
+            Self::Measured(measured) => Ok(measured.0.clone_ref(py)),
             Self::Record(record) => record.to_python(py),
+        }
+    }
+
+    /// The Python object, where it is one.
+    pub(crate) fn as_object(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Measured(measured) => Some(&measured.0),
+            Self::Record(_) => None,
         }
     }
 
@@ -91,7 +104,8 @@ impl Content {
     #[inline]
     pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {
-            Self::Object { object, .. } => Ok(object),
+            Self::Object(object) => Ok(object),
+            Self::Measured(measured) => Ok(measured.0),
             Self::Record(record) => record.to_python(py),
         }
     }

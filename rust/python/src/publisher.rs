@@ -6,7 +6,7 @@ use crate::node::{Node, Outcome, Topic, Victims, thread_ident};
 use crate::payload::Content;
 use crate::subscription::duration_ns;
 use crate::waiting::{Condition, wait};
-use chronofabric_bus::{Blocked, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
+use chronofabric_bus::{Blocked, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyDict, PyMapping, PyString};
 use std::sync::{Arc, Mutex};
@@ -94,11 +94,10 @@ impl Publisher {
         if let Some(priority) = with.priority {
             event.priority = priority_of(priority)?;
         }
-        if let Some(deadline) = with.deadline {
-            event.deadline_ns = Some(self.instant_ns(deadline)?);
-        }
-        if let Some(headers) = with.headers {
-            event.headers = Some(headers_of(headers)?);
+        if with.deadline.is_some() || with.headers.is_some() {
+            let deadline_ns = with.deadline.map(|deadline| self.instant_ns(deadline)).transpose()?;
+            let headers = with.headers.map(headers_of).transpose()?;
+            event.extras = Some(Box::new(Extras { deadline_ns, headers }));
         }
         Ok(event)
     }
@@ -114,10 +113,7 @@ impl Publisher {
                 attributes.set_item("kind", &*kind)
             })
         };
-        let table = match content {
-            Content::Object { object, .. } => object.bind(py).cast::<Table>().ok(),
-            Content::Record(_) => None,
-        };
+        let table = content.as_object().and_then(|object| object.bind(py).cast::<Table>().ok());
         let Some(table) = table else {
             return Err(refuse(&format!(
                 "topic '{topic}' carries Arrow (schema=), but a {kind} was published; publish a table, or \

@@ -17,8 +17,12 @@ pub struct Counted {
 
 impl Counted {
     pub fn new(number: u64) -> Self {
+        Self::sized(number, 8)
+    }
+
+    pub fn sized(number: u64, size: usize) -> Self {
         ALIVE.fetch_add(1, Ordering::SeqCst);
-        Self { number, size: 8 }
+        Self { number, size }
     }
 }
 
@@ -33,6 +37,7 @@ impl Payload for Counted {
     fn pool() -> &'static Pool<Self> {
         &POOL
     }
+    fn measure(&mut self) {}
     fn bytes(&self) -> usize {
         self.size
     }

@@ -14,7 +14,7 @@ TIMEOUT_S = 60.0
 def run_python(code: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     """Run code to its end, which must be a good one unless ``check=False``."""
     given = {"capture_output": True, "text": True, "check": True, "timeout": TIMEOUT_S, **options}
-    return subprocess.run(_command(code, arguments), **given)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(_command(code, arguments), **given)  # type: ignore[call-overload]
 
 
 @contextmanager

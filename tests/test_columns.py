@@ -40,7 +40,7 @@ class Array:
 
 def addresses(arrays) -> list[int]:
     """Return where the buffers of pyarrow arrays are, children included, without the bitmaps, which may be rebuilt."""
-    found = []
+    found: list[int] = []
     for array in arrays:
         for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
             found.extend(buffer.address for buffer in chunk.buffers()[1:] if buffer is not None and buffer.size)
@@ -339,9 +339,9 @@ def test_a_pickled_table_is_equal(table):
 def test_a_table_cannot_be_changed():
     table = Table(plant())
     with pytest.raises(AttributeError):
-        table.num_rows = 7
+        table.num_rows = 7  # type: ignore[misc]
     with pytest.raises(AttributeError):
-        table.other = 7
+        table.other = 7  # type: ignore[attr-defined]
 
 
 # What a consumer asks for

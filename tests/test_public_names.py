@@ -95,7 +95,10 @@ def test_every_error_is_exported_documented_and_reachable_from_the_package():
     defined = {
         name
         for name, value in vars(errors).items()
-        if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__ == errors.__name__
+        if not name.startswith("_")
+        and inspect.isclass(value)
+        and issubclass(value, BaseException)
+        and value.__module__ == errors.__name__
     }
     assert defined <= set(errors.__all__)
     assert defined <= set(chronofabric.__all__)

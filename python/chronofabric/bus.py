@@ -1,14 +1,14 @@
 """Events, subscriptions and publishers.
 
-The hot paths are in Rust; this module adds their asynchronous forms. An event loop is woken once for many events, through
-a file descriptor that it watches, so a publisher never waits for it.
+The hot paths are in Rust; this module adds their asynchronous forms. An event loop is woken once for many events,
+through a file descriptor that it watches, so a publisher never waits for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, ref
 
 from chronofabric._core import bus as _bus
@@ -134,7 +134,7 @@ class Subscription(_bus.Subscription):
         """
         return Books(**self.books_dict())
 
-    async def receive_async(self, timeout: Duration | None = None) -> Event:
+    async def receive_async(self, timeout: Duration | None = None) -> Event:  # noqa: ASYNC109 - on the fabric's own time
         """Receive the next event; the event loop runs on meanwhile.
 
         Parameters
@@ -236,7 +236,7 @@ class Subscription(_bus.Subscription):
         state = "closed" if self.closed else "paused" if self.paused else "open"
         return f"Subscription('{self.pattern}', capacity={self.capacity}, pending={self.pending}, {state})"
 
-    def __enter__(self) -> Subscription:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,6 +5,8 @@ from datetime import datetime
 from os import PathLike
 from typing import Literal, final
 
+from typing_extensions import disjoint_base
+
 from chronofabric.duration import Duration
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "unregister",
 ]
 
+@disjoint_base
 class TimeSource:
     """Where a node takes its time from: a `SystemClock`, a `CounterClock` or a `SimulatedClock`."""
 
@@ -91,7 +94,7 @@ class SimulatedClock(TimeSource):
     >>> clock.set(0)
     Traceback (most recent call last):
         ...
-    chronofabric.errors.ClockError: simulated time never steps back: it stands at 2000000000 ns and 0 ns was requested; ...
+    chronofabric.errors.ClockError: simulated time never steps back: it stands at 2000000000 ns and 0 ns was ...
     """
 
     def __new__(cls, start: int | datetime | Stamp | None = None) -> SimulatedClock: ...
@@ -275,7 +278,7 @@ class HybridLogicalClock:
         """
 
     def close(self) -> None:
-        """End a clock with a folder: record its last stamp and give the folder back. Without one there is nothing to do.
+        """End a clock with a folder: record its last stamp and give the folder back. Without one nothing happens.
 
         Raises
         ------

@@ -1,6 +1,6 @@
 """Formulas of signal temporal logic and their monitors."""
 
-from typing import ClassVar, final
+from typing import ClassVar, SupportsFloat, SupportsIndex, final
 
 __all__ = ["Formula", "Monitor", "Verdict"]
 
@@ -116,7 +116,7 @@ class Monitor:
     """
 
     def __new__(cls, formula: str | Formula, *, max_samples: int = 65_536) -> Monitor: ...
-    def update(self, time: int, /, **values: float) -> Verdict:
+    def update(self, time: int, /, **values: SupportsFloat | SupportsIndex) -> Verdict:
         """Take one sample.
 
         Parameters

@@ -4,6 +4,8 @@ from typing import TypeAlias
 
 __all__ = ["parse_toml"]
 
+__all__ = ["parse_toml"]
+
 _Path: TypeAlias = tuple[str | int, ...]
 _Position: TypeAlias = tuple[int, int, int]
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from chronofabric._core import bus as _bus
 from chronofabric.bus import Flag, NativeFunction
 from chronofabric.errors import ArgumentError, GuardError
+from chronofabric.fabric.counts import checked_count
 
 if TYPE_CHECKING:
-    from chronofabric.bus import Event
+    from chronofabric.bus import Event, Pattern
+    from chronofabric.logic import Formula
 
-__all__ = ["Do", "Guard", "GuardAction"]
+__all__ = ["Do", "Guard", "GuardAction", "guard_actions", "make_guard"]
 
 Do: TypeAlias = "Flag | NativeFunction | Callable[[Event], object]"
-"""What a guard does: set a flag or call a C function, at once and without Python; or call Python, in the handler thread."""
+"""What a guard does: set a flag or call a C function, at once, without Python; or call Python in the handler thread."""
 
 GuardAction: TypeAlias = "str | Mapping[str, Any]"
 """An action as run files write it: ``"log"`` or a mapping with ``kind`` and what belongs to it."""
@@ -36,52 +38,75 @@ class Guard(_bus.Guard):
     (1, True)
     """
 
+    keep: object = None
+    """What must stay alive as long as the guard may call it."""
+
+    closed = False
+    """Whether it was taken away."""
+
+    def close(self) -> None:
+        """Take the guard away. Its figures stay in reports until another guard gets its name."""
+        super().close()
+        self.closed = True
+
 
 def make_guard(
     bus: _bus.Bus,
     name: str,
     *,
-    on: object,
+    on: str | Pattern | None,
     signals: Mapping[str, str] | None,
-    when: object,
-    must: object,
-    do: Do | None,
-    publish: str | None,
-    action: GuardAction | None,
+    when: str | Formula | None,
+    must: str | Formula | None,
+    native: Mapping[str, Any],
+    keep: object,
     deadline_ns: int | None,
     hysteresis: float,
     robustness: bool,
     max_samples: int,
-) -> tuple[Guard, Callable[[Event], object] | None]:
-    """Make a guard; also return what the handler thread is to call when it fires."""
+) -> Guard:
+    """Make a guard with the actions that `guard_actions` told apart. It watches from here on."""
     if (when is None) == (must is None):
         hint = "give either when= (fires when it becomes true) or must= (fires when it becomes false)"
         raise ArgumentError(f"guard '{name}': {hint}", argument="when", value=when, hint=hint)
     if (on is None) == (signals is None):
         hint = "give either on=pattern or signals={name: 'topic#field'}"
         raise ArgumentError(f"guard '{name}': {hint}", argument="on", value=on, hint=hint)
-    if not hysteresis >= 0 or hysteresis == float("inf"):
+    if not isinstance(name, str):
+        hint = "it must be a text such as 'overheat'"
+        raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
+    if not isinstance(hysteresis, (int, float)) or not 0 <= hysteresis < float("inf"):  # type: ignore[redundant-expr]
         hint = "it must be a number of at least 0"
         raise ArgumentError(f"hysteresis is {hysteresis!r}; {hint}", argument="hysteresis", value=hysteresis, hint=hint)
-    if max_samples < 1:
-        hint = "it must be at least 1"
-        raise ArgumentError(f"max_samples is {max_samples}; {hint}", argument="max_samples", value=max_samples, hint=hint)
-    native, call = _actions(name, do, publish, action)
+    max_samples = checked_count("max_samples", max_samples, 1)
     formula = when if when is not None else must
-    guard = Guard(
-        bus,
-        name,
-        on=on,
-        signals=None if signals is None else [_signal(name, signal, place) for signal, place in signals.items()],
-        formula=formula,
-        fires_when=when is not None,
-        hysteresis=float(hysteresis),
-        max_samples=max_samples,
-        deadline_ns=deadline_ns,
-        robustness=robustness,
-        **native,
-    )
-    return guard, call
+    assert formula is not None
+    try:
+        guard = Guard(
+            bus,
+            name,
+            on=on,
+            signals=None if signals is None else _places(name, signals),
+            formula=formula,
+            fires_when=when is not None,
+            hysteresis=float(hysteresis),
+            max_samples=max_samples,
+            deadline_ns=deadline_ns,
+            robustness=robustness,
+            **native,
+        )
+    except GuardError as error:
+        error.guard = error.guard or name
+        raise
+    guard.keep = keep
+    return guard
+
+
+def _places(guard: str, signals: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    if isinstance(signals, Mapping) and all(isinstance(text, str) for place in signals.items() for text in place):  # type: ignore[redundant-expr]
+        return [_signal(guard, signal, place) for signal, place in signals.items()]
+    hint = "give {name: 'topic#field'}"
+    raise ArgumentError(f"signals is {signals!r}; {hint}", argument="signals", value=signals, hint=hint)
 
 
 def _signal(guard: str, signal: str, place: str) -> tuple[str, str, str]:
@@ -93,9 +118,10 @@ def _signal(guard: str, signal: str, place: str) -> tuple[str, str, str]:
     return signal, topic, field or "value"
 
 
-def _actions(
+def guard_actions(
     name: str, do: Do | None, publish: str | None, action: GuardAction | None
 ) -> tuple[dict[str, Any], Callable[[Event], object] | None]:
+    """Tell native actions from what the handler thread is to call."""
     native: dict[str, Any] = {"publish": publish, "flag": None, "function": None, "log": False, "command": None}
     call: Callable[[Event], object] | None = None
     if isinstance(do, Flag):

@@ -1,4 +1,4 @@
-"""The node: it carries events, runs handlers and guards, has sources and sinks, and reports what became of everything."""
+"""The node: it carries events, runs handlers and guards, has sources and sinks, and reports what became of it all."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
 from chronofabric.bus import Pattern, Publisher, Subscription, wait_for_room
 from chronofabric.errors import ArgumentError, ClosedError, GuardError, UnsupportedError
-from chronofabric.fabric.guards import Do, Guard, GuardAction, make_guard
+from chronofabric.fabric.guards import Do, Guard, GuardAction, guard_actions, make_guard
 from chronofabric.fabric.handlers import Handler, Handlers
 from chronofabric.fabric.parts import RunningSink, RunningSource
 from chronofabric.fabric.report import Report
 
 if TYPE_CHECKING:
-    from chronofabric.bus import Event
+    from datetime import datetime
+
     from chronofabric.duration import Duration
     from chronofabric.fabric.sinks import Sink
     from chronofabric.fabric.sources import Source
+    from chronofabric.logic import Formula
 
 __all__ = ["Fabric"]
 
@@ -54,8 +56,8 @@ class Fabric:
         Where its time comes from: the name of a registered time source (``"counter"``, ``"system"``) or a time source,
         such as a `SimulatedClock`.
     folder
-        Where to keep the node's id and the bound of its clock, so that its stamps go on after a restart. Without it, the
-        id is random for each process.
+        Where to keep the node's id and the bound of its clock, so that its stamps go on after a restart. Without it,
+        the id is random for each process.
     topics_max
         How many topics it may have.
 
@@ -84,7 +86,7 @@ class Fabric:
         folder: str | os.PathLike[str] | None = None,
         topics_max: int = 65_536,
     ) -> None:
-        if not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]  # not everybody checks types
             hint = "it must be a text that is not empty"
             raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
         self._clock = _clock.source(clock)
@@ -104,6 +106,7 @@ class Fabric:
         self._stop = threading.Event()
         self._handlers = Handlers(self._core, name, self.stop)
         self._guards: dict[str, Guard] = {}
+        self._guard_handlers: dict[str, Handler] = {}
         self._sources: list[RunningSource] = []
         self._sinks: list[RunningSink] = []
         _OPEN.add(self)
@@ -147,7 +150,7 @@ class Fabric:
         payload: object,
         *,
         priority: str | int | None = None,
-        deadline: Duration | None = None,
+        deadline: Duration | datetime | _clock.Stamp | None = None,
         headers: Mapping[str, Any] | None = None,
         time: int | None = None,
     ) -> None:
@@ -189,7 +192,7 @@ class Fabric:
         payloads: Iterable[object],
         *,
         priority: str | int | None = None,
-        deadline: Duration | None = None,
+        deadline: Duration | datetime | _clock.Stamp | None = None,
         headers: Mapping[str, Any] | None = None,
     ) -> int:
         """Publish each payload of an iterable as an event; return how many.
@@ -221,9 +224,7 @@ class Fabric:
         if blocked is not None:
             await wait_for_room(self._core, blocked)
 
-    def publisher(
-        self, topic: str, *, schema: object | None = None, priority: str | int | None = None
-    ) -> Publisher:
+    def publisher(self, topic: str, *, schema: object | None = None, priority: str | int | None = None) -> Publisher:
         """Make a handle for publishing on one topic; it is faster than naming the topic each time.
 
         Parameters
@@ -350,20 +351,34 @@ class Fabric:
         deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
 
         def decorate(function: _Function) -> _Function:
-            called = name or getattr(function, "__qualname__", repr(function))
-            subscription = self.subscribe(pattern, name=called, **options)
-            handler = Handler(
-                function,
-                subscription,
-                name=called,
-                deadline_ns=deadline_ns,
-                stop_on_error=on_error == "stop",
-                asynchronous=_is_coroutine_function(function),
-            )
-            self._handlers.add(handler)
+            called: str = name or getattr(function, "__qualname__", None) or repr(function)
+            self._handlers.add(self._handler(function, pattern, called, deadline_ns, on_error == "stop", **options))
             return function
 
         return decorate
+
+    def _handler(
+        self,
+        function: Callable[..., Any],
+        pattern: str | Pattern | Iterable[str | Pattern],
+        name: str,
+        deadline_ns: int | None,
+        stop_on_error: bool = False,
+        **options: Any,
+    ) -> Handler:
+        """Subscribe for a function, which is not called before the handler is added."""
+        if not callable(function):
+            hint = "give a function or coroutine function of one event"
+            text = f"{function!r} cannot be called; {hint}"
+            raise ArgumentError(text, argument="handler", value=function, hint=hint)
+        return Handler(
+            function,
+            self.subscribe(pattern, name=name, **options),
+            name=name,
+            deadline_ns=deadline_ns,
+            stop_on_error=stop_on_error,
+            asynchronous=_is_coroutine_function(function),
+        )
 
     # Guarding
 
@@ -373,8 +388,8 @@ class Fabric:
         *,
         on: str | Pattern | None = None,
         signals: Mapping[str, str] | None = None,
-        when: object = None,
-        must: object = None,
+        when: str | Formula | None = None,
+        must: str | Formula | None = None,
         do: Do | None = None,
         publish: str | None = None,
         action: GuardAction | None = None,
@@ -400,8 +415,8 @@ class Fabric:
         when, must
             The formula, of which one is given.
         do
-            A `Flag` or a `NativeFunction`, set or called at once in the publishing thread; or a callable, which is called
-            with the guard's event in the handler thread.
+            A `Flag` or a `NativeFunction`, set or called at once in the publishing thread; or a callable, which is
+            called with the guard's event in the handler thread.
         publish
             A further topic on which to publish each firing, at once.
         action
@@ -423,28 +438,38 @@ class Fabric:
             The name is taken, or signals and formula do not agree.
         """
         deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
+        native, call = guard_actions(name, do, publish, action)
         with self._lock:
-            if name in self._guards:
+            if name in self._guards and not self._guards[name].closed:
                 raise GuardError(f"there is a guard '{name}' already; give this one another name", guard=name)
-            guard, call = make_guard(
-                self._core,
-                name,
-                on=on,
-                signals=signals,
-                when=when,
-                must=must,
-                do=do,
-                publish=publish,
-                action=action,
-                deadline_ns=deadline_ns,
-                hysteresis=hysteresis,
-                robustness=robustness,
-                max_samples=max_samples,
-            )
+            # Before the guard watches, so that the action misses no firing.
+            handler = None if call is None else self._handler(call, f"guard/{name}", f"guard {name}", deadline_ns)
+            try:
+                guard = make_guard(
+                    self._core,
+                    name,
+                    on=on,
+                    signals=signals,
+                    when=when,
+                    must=must,
+                    native=native,
+                    keep=do,
+                    deadline_ns=deadline_ns,
+                    hysteresis=hysteresis,
+                    robustness=robustness,
+                    max_samples=max_samples,
+                )
+            except BaseException:
+                if handler is not None:
+                    handler.subscription.close()
+                raise
             self._guards[name] = guard
-        if call is not None:
-            called = f"guard {name}"
-            self.on(f"guard/{name}", name=called, deadline=deadline, overflow="drop-oldest")(call)
+            former = self._guard_handlers.pop(name, None)
+            if former is not None:  # of a guard of this name that was taken away
+                former.subscription.close()
+            if handler is not None:
+                self._guard_handlers[name] = handler
+                self._handlers.add(handler)
         return guard
 
     # Sources and sinks
@@ -583,7 +608,7 @@ class Fabric:
             if self._running and not source.join(max(0.1, until_s - _time.monotonic())):
                 _logger.warning("source %s did not stop", source.name)
         while _time.monotonic() < until_s and not self._drained():
-            _time.sleep(_POLL_S)
+            _time.sleep(_POLL_S)  # noqa: TID251 - those who drain need real time, whatever the node's clock
         self._core.close()
         self._handlers.stop(max(0.1, until_s - _time.monotonic()))
         for sink in self._sinks:
@@ -606,8 +631,7 @@ class Fabric:
         me = threading.get_ident()
         receiving = {thread.ident for thread in threading.enumerate()} - {me}
         return all(
-            not each["pending"] or each["receiver"] not in receiving or each["paused"]
-            for each in self._core.pending()
+            not each["pending"] or each["receiver"] not in receiving or each["paused"] for each in self._core.pending()
         )
 
     def __enter__(self) -> Self:
@@ -670,7 +694,8 @@ def _only(argument: str, value: str, here: str, later: tuple[str, ...]) -> None:
     if value == here:
         return
     if value in later:
-        raise UnsupportedError(f"{argument}='{value}' is not in this version; use '{here}'", feature=f"{argument}={value}")
+        text = f"{argument}='{value}' is not in this version; use '{here}'"
+        raise UnsupportedError(text, feature=f"{argument}={value}")
     hint = f"it must be '{here}'"
     raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
 
@@ -693,7 +718,8 @@ def _is_coroutine_function(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine; without importing inspect or asyncio for plain functions."""
     import types
 
-    for candidate in (function, getattr(function, "__func__", None), getattr(type(function), "__call__", None)):
+    called = getattr(type(function), "__call__", None)  # noqa: B004 - its code is looked at
+    for candidate in (function, getattr(function, "__func__", None), called):
         code = getattr(candidate, "__code__", None)
         if isinstance(code, types.CodeType) and code.co_flags & 0x80:  # inspect.CO_COROUTINE
             return True
@@ -711,7 +737,7 @@ def _close_all() -> None:
     # Whoever waited was woken, and gets the time to leave.
     until_s = _time.monotonic() + 1.0
     while _bus.waiting() and _time.monotonic() < until_s:
-        _time.sleep(0.001)
+        _time.sleep(0.001)  # noqa: TID251 - those who were woken need real time to leave
 
 
 def _forked() -> None:

@@ -56,8 +56,10 @@ class Report:
     def __str__(self) -> str:
         seconds = self.uptime_ns / 1e9
         lines = [
-            f"node '{self.node}', {seconds:.1f} s on the {self.clock} clock: "
-            f"{self.topics['published']} events on {self.topics['count']} topics"
+            (
+                f"node '{self.node}', {seconds:.1f} s on the {self.clock} clock: "
+                f"{self.topics['published']} events on {self.topics['count']} topics"
+            )
         ]
         for each in self.subscriptions:
             lost = sum(each["dropped"].values()) + sum(each["dead_lettered"].values())

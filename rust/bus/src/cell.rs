@@ -107,7 +107,7 @@ impl<P: Payload> std::fmt::Debug for CellRef<P> {
 
 impl<P: Payload> CellRef<P> {
     /// Puts an event into a cell.
-    #[inline]
+    #[inline(always)]
     fn new(topic: &Arc<TopicInfo>, envelope: Envelope<P>) -> Self {
         let cell = match P::pool().ring().pop() {
             Some((_, Unused(mut cell))) => {
@@ -166,7 +166,7 @@ pub(crate) struct Shares<P: Payload> {
 
 impl<P: Payload> Shares<P> {
     /// Puts an event into a cell; its count of references, at least one, says how many will share it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(topic: &Arc<TopicInfo>, envelope: Envelope<P>) -> Self {
         let left = envelope.references.load(Ordering::Relaxed) as usize;
         let cell = ManuallyDrop::new(CellRef::new(topic, envelope));

@@ -11,6 +11,7 @@
 #[allow(unsafe_code)]
 mod ring;
 mod signal;
+#[allow(unsafe_code)]
 mod sync;
 
 #[cfg(not(loom))]

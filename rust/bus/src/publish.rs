@@ -5,13 +5,13 @@ use crate::cell::{Envelope, Extras, Payload, Shares};
 use crate::error::BusError;
 use crate::signal::Wake;
 use crate::subscription::{Offer, Subscription};
-use crate::sync::lock;
+use crate::sync::{full_fence, lock};
 use crate::topic::TopicInfo;
 use crate::{CellRef, PRIORITY_NORMAL, Victims};
 use arc_swap::ArcSwap;
 use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// How deep guards may publish onto guarded topics before it is taken for a loop.
@@ -209,20 +209,26 @@ impl<P: Payload> Topic<P> {
     ///
     /// # Errors
     /// [`BusError::Closed`], [`BusError::GuardLoop`], [`BusError::Clock`]; nobody has received the event then.
-    #[inline]
-    pub fn publish(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
+    // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
+    // stalls on store forwarding, which costs more than everything else here but the atomics.
+    #[inline(always)]
+    pub fn publish(&self, mut event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
         let core = &*self.core;
         if core.closed.load(Ordering::Relaxed) {
             return Err(BusError::Closed);
         }
         let route = self.route.load();
+        if route.measured {
+            // May run foreign code, and so comes before the critical section of a guarded topic.
+            event.payload.measure();
+        }
         if !route.taps.is_empty() {
             return self.publish_guarded(&route, event, outcome);
         }
         // Unordered: the stamp never steps back by itself, and the line after it holds that of the topic's times.
         let entered_ns = core.source.now_unordered_ns();
         let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
-        let time_ns = self.not_before_last(event.time_ns.unwrap_or(entered_ns));
+        let time_ns = self.not_before_last(event.time_ns, entered_ns);
         self.enqueue(&route, event, Observed { stamp, time_ns, entered_ns }, outcome);
         self.settle(&route, outcome);
         Ok(stamp)
@@ -250,7 +256,7 @@ impl<P: Payload> Topic<P> {
         let section = lock(&self.gate);
         let entered_ns = core.source.now_ns();
         let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
-        let time_ns = self.not_before_last(event.time_ns.unwrap_or(entered_ns));
+        let time_ns = self.not_before_last(event.time_ns, entered_ns);
         let observed = Observed { stamp, time_ns, entered_ns };
         for (index, (tap, values)) in route.taps.iter().zip(&samples).enumerate() {
             if let Some(firing) = values.as_ref().and_then(|values| tap.evaluate(&observed, values)) {
@@ -269,9 +275,19 @@ impl<P: Payload> Topic<P> {
     }
 
     /// The time of an event never lies before that of an earlier one of its topic.
+    ///
+    /// Two publishes that overlap have no order before they are in a ring. What follows both has read a later time itself,
+    /// unless times are recorded or the system's clock was set back: only then is the greatest one kept by exchange.
     #[inline]
-    fn not_before_last(&self, time_ns: i64) -> i64 {
+    fn not_before_last(&self, recorded_ns: Option<i64>, entered_ns: i64) -> i64 {
         let mut last = self.last_time_ns.load(Ordering::Relaxed);
+        let time_ns = recorded_ns.unwrap_or(entered_ns);
+        if recorded_ns.is_none() && !matches!(self.core.source, TimeSource::System) {
+            if last < time_ns {
+                self.last_time_ns.store(time_ns, Ordering::Relaxed);
+            }
+            return last.max(time_ns);
+        }
         while last < time_ns {
             match self.last_time_ns.compare_exchange_weak(last, time_ns, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return time_ns,
@@ -281,14 +297,11 @@ impl<P: Payload> Topic<P> {
         last
     }
 
-    #[inline]
+    #[inline(always)]
     fn enqueue(&self, route: &Route<P>, event: NewEvent<P>, observed: Observed, outcome: &mut Outcome<P>) {
         self.published.fetch_add(1, Ordering::Relaxed);
-        let NewEvent { mut payload, priority, extras, time_ns: _ } = event;
+        let NewEvent { payload, priority, extras, time_ns: _ } = event;
         let Observed { stamp, time_ns, entered_ns } = observed;
-        if route.measured {
-            payload.measure();
-        }
         let references = AtomicU32::new(route.subscriptions.len().max(1) as u32);
         let payload = Some(payload);
         let envelope = Envelope { stamp, time_ns, entered_ns, extras, payload, priority, references };
@@ -308,7 +321,7 @@ impl<P: Payload> Topic<P> {
     /// After the rings are filled: one fence for all receivers, then whoever sleeps is woken.
     #[inline]
     fn settle(&self, route: &Route<P>, outcome: &mut Outcome<P>) {
-        fence(Ordering::SeqCst);
+        full_fence();
         for subscription in &route.subscriptions {
             subscription.settle(&mut outcome.victims);
         }

@@ -5,7 +5,7 @@
 //! first, so either the waiter sees the change or the notifier sees the waiter (Dekker). A registration is used up by the
 //! first notification: however many events follow, one wake-up serves them all.
 
-use crate::sync::{AtomicBool, Mutex, Ordering, fence, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, full_fence, lock};
 use std::sync::Arc;
 
 /// What is woken: a sleeping thread, an event loop, a thread that serves many subscriptions.
@@ -38,7 +38,7 @@ impl Signal {
         waiters.push((wake, token));
         self.armed.store(true, Ordering::Relaxed);
         drop(waiters);
-        fence(Ordering::SeqCst);
+        full_fence();
     }
 
     /// Takes back a registration that was not used.
@@ -72,7 +72,7 @@ impl Signal {
     /// Wakes everybody who waits, if anybody does.
     #[inline]
     pub fn notify(&self) {
-        fence(Ordering::SeqCst);
+        full_fence();
         if self.is_armed() {
             self.wake_all();
         }

@@ -4,18 +4,36 @@
 pub(crate) use loom::{
     cell::UnsafeCell,
     hint::spin_loop,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
     sync::Mutex,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread::yield_now,
 };
 
 #[cfg(not(loom))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
     sync::Mutex,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread::yield_now,
 };
+
+/// A full fence: what was written before it is visible to others before anything after it is read.
+///
+/// On x86-64 a locked instruction on the top of the stack does this in half the time of `mfence`, which the standard
+/// library's fence compiles to; crossbeam-epoch pins its epochs in the same way.
+#[inline(always)]
+pub(crate) fn full_fence() {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    // SAFETY: adds nothing to a word of this thread's own stack. Not marked `nomem`, so that the compiler moves no memory
+    // access over it; the flags are clobbered by default.
+    unsafe {
+        std::arch::asm!("lock or dword ptr [rsp], 0", options(nostack));
+    }
+    #[cfg(all(not(loom), any(not(target_arch = "x86_64"), miri)))]
+    std::sync::atomic::fence(Ordering::SeqCst);
+    #[cfg(loom)]
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}
 
 /// `std::cell::UnsafeCell` behind loom's interface, so that a model sees every access.
 #[cfg(not(loom))]

@@ -92,6 +92,7 @@ impl Bus {
         self.node.bus.source().as_simulated().is_some()
     }
 
+    /// Whether it takes no more events.
     #[getter]
     fn closed(&self) -> bool {
         self.node.bus.is_closed()

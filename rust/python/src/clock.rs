@@ -44,6 +44,7 @@ impl TimeSource {
         self.source.now_ns()
     }
 
+    /// Which kind of source it is: `system`, `counter` or `simulated`.
     #[getter]
     fn kind(&self) -> &'static str {
         self.source.name()
@@ -202,16 +203,19 @@ impl Stamp {
         self.0.stamp.time_ns()
     }
 
+    /// Orders what has the same time.
     #[getter]
     fn counter(&self) -> u16 {
         self.0.stamp.counter()
     }
 
+    /// The id of the node, 32 hexadecimal digits.
     #[getter]
     fn node(&self) -> String {
         self.0.node.to_string()
     }
 
+    /// Its time as a datetime in UTC, rounded down to microseconds.
     fn to_datetime<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         py.import("chronofabric.duration")?.getattr("to_datetime")?.call1((self.time(),))
     }
@@ -221,6 +225,7 @@ impl Stamp {
         PyBytes::new(py, &self.0.encode())
     }
 
+    /// A stamp from its 24 bytes.
     #[classmethod]
     fn decode(cls: &Bound<'_, PyType>, data: &[u8]) -> PyResult<Self> {
         NodeStamp::decode(data).map(Self).map_err(|error| clock_error(cls.py(), &error))
@@ -300,16 +305,19 @@ impl HybridLogicalClock {
         Stamp::new(self.clock.last(), self.clock.node())
     }
 
+    /// The id of the node, 32 hexadecimal digits.
     #[getter]
     fn node(&self) -> String {
         self.clock.node().to_string()
     }
 
+    /// How far ahead of this node's time a received stamp may be, in nanoseconds.
     #[getter]
     fn max_drift_ns(&self) -> i64 {
         self.clock.max_drift_ns()
     }
 
+    /// Where its physical time comes from.
     #[getter]
     fn source<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         to_python(py, self.clock.source().clone())

@@ -34,41 +34,49 @@ pub(crate) fn into_payload(py: Python<'_>, cell: Cell) -> PyResult<Py<PyAny>> {
 
 #[pymethods]
 impl Event {
+    /// The topic it was published on.
     #[getter]
     fn topic<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         PyString::new(py, self.cell.topic().name())
     }
 
+    /// What was published.
     #[getter]
     fn payload(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         payload(py, &self.cell)
     }
 
+    /// When it entered the fabric, on the hybrid logical clock of its node.
     #[getter]
     fn stamp(&self) -> Stamp {
         Stamp::new(self.cell.stamp, self.cell.topic().node())
     }
 
+    /// When it happened, in nanoseconds since the Unix epoch.
     #[getter]
     fn time(&self) -> i64 {
         self.cell.time_ns
     }
 
+    /// The id of the node that it entered the fabric on.
     #[getter]
     fn node(&self) -> String {
         self.cell.topic().node().to_string()
     }
 
+    /// 0 (low), 1 (normal), 2 (high) or 3 (urgent).
     #[getter]
     fn priority(&self) -> u8 {
         self.cell.priority
     }
 
+    /// When it should have been acted on, in nanoseconds since the Unix epoch.
     #[getter]
     fn deadline(&self) -> Option<i64> {
         self.cell.extras.as_ref().and_then(|extras| extras.deadline_ns)
     }
 
+    /// What travels beside the payload.
     #[getter]
     fn headers<'py>(&self, py: Python<'py>) -> Bound<'py, PyMappingProxy> {
         let headers = self.cell.extras.as_ref().and_then(|extras| extras.headers.as_ref());
@@ -134,7 +142,9 @@ impl Batch {
 /// An event that was not delivered.
 #[pyclass(module = "chronofabric._core.bus", frozen, get_all)]
 pub(crate) struct DeadLetter {
+    /// The event.
     event: Py<Event>,
+    /// Why it was not delivered.
     reason: &'static str,
 }
 
@@ -171,6 +181,7 @@ impl Flag {
         Self::default()
     }
 
+    /// Whether it was set since it was last cleared.
     fn is_set(&self) -> bool {
         *lock(&self.count) > 0
     }
@@ -181,10 +192,12 @@ impl Flag {
         *lock(&self.count)
     }
 
+    /// Sets it, as a guard does.
     fn set(&self) {
         self.raise();
     }
 
+    /// Clears it; the count starts again at 0.
     fn clear(&self) {
         *lock(&self.count) = 0;
     }

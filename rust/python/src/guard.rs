@@ -436,6 +436,7 @@ impl Guard {
         Ok(Self { core, id })
     }
 
+    /// Its name; it fires on `guard/<name>`.
     #[getter]
     fn name(&self) -> &str {
         &self.core.name

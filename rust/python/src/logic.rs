@@ -86,11 +86,13 @@ impl Verdict {
         self.0.is_known()
     }
 
+    /// Whether the formula holds; None while that is not known.
     #[getter]
     fn satisfied(&self) -> Option<bool> {
         self.0.satisfied()
     }
 
+    /// How far the signals are from changing the verdict; None while that is not known.
     #[getter]
     fn robustness(&self) -> Option<f64> {
         self.0.robustness()
@@ -147,6 +149,7 @@ impl Monitor {
         verdict.map(Verdict).map_err(|error| errors::exception(py, "ArgumentError", &error.to_string(), |_| Ok(())))
     }
 
+    /// The formula.
     #[getter]
     fn formula(&self) -> Formula {
         Formula(self.formula.clone())

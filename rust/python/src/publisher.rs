@@ -84,7 +84,7 @@ impl Publisher {
     }
 
     /// The event to publish, or why it is refused.
-    #[inline]
+    #[inline(always)]
     fn event(&self, payload: &Bound<'_, PyAny>, with: &Accompaniment<'_, '_>) -> PyResult<NewEvent<Content>> {
         let content = Content::new(payload)?;
         if self.schema == Schema::Arrow {
@@ -143,7 +143,7 @@ impl Publisher {
     }
 
     /// Publishes, and waits for room where a subscription asks for that.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(
         &self,
         payload: &Bound<'_, PyAny>,

@@ -47,6 +47,7 @@ impl Pattern {
         self.0.is_regex()
     }
 
+    /// Whether a topic belongs to the set.
     fn matches(&self, topic: &str) -> bool {
         self.0.matches(topic)
     }
@@ -277,23 +278,27 @@ impl Subscription {
         Ok(Batches { subscription: slf.unbind(), size })
     }
 
+    /// Hands nothing out until `resume`; what arrives meanwhile waits under the overflow policy.
     fn pause(&self, py: Python<'_>) -> PyResult<()> {
         self.node.check(py)?;
         self.core.set_paused(true);
         Ok(())
     }
 
+    /// Hands out again.
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
         self.node.check(py)?;
         self.core.set_paused(false);
         Ok(())
     }
 
+    /// Whether it hands nothing out for the time being.
     #[getter]
     fn paused(&self) -> bool {
         self.core.is_paused()
     }
 
+    /// Whether it or its fabric was closed.
     #[getter]
     fn closed(&self) -> bool {
         self.core.is_closed()
@@ -305,21 +310,25 @@ impl Subscription {
         self.core.is_ready()
     }
 
+    /// How many events wait.
     #[getter]
     fn pending(&self) -> usize {
         self.core.pending()
     }
 
+    /// Its name in reports.
     #[getter]
     fn name(&self) -> &str {
         &self.core.options().name
     }
 
+    /// Its topics.
     #[getter]
     fn pattern(&self) -> Pattern {
         Pattern(self.core.pattern().clone())
     }
 
+    /// How many events may wait, for each priority.
     #[getter]
     fn capacity(&self) -> usize {
         self.core.options().capacity

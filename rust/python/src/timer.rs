@@ -61,6 +61,7 @@ impl Timer {
         }
     }
 
+    /// Ticks that were published.
     #[getter]
     fn published(&self) -> u64 {
         self.shared.published.load(Ordering::Relaxed)
@@ -72,6 +73,7 @@ impl Timer {
         self.shared.missed.load(Ordering::Relaxed)
     }
 
+    /// Ticks that the bus refused.
     #[getter]
     fn errors(&self) -> u64 {
         self.shared.errors.load(Ordering::Relaxed)

@@ -1,0 +1,89 @@
+"""Our own figures of the bus, from Python, followed from commit to commit."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import chronofabric as cf
+from benchmarks._release import refuse_debug_build
+from benchmarks.peers import _bus_ours as ours
+from benchmarks.peers._exchange import PAYLOAD
+
+EVENTS = 50_000
+BURST = 1_000
+
+
+class Calls:
+    """One thread: bursts of 1 000 events, published and received."""
+
+    params = ([1, 10, 100],)
+    param_names = ("subscriptions",)
+
+    def setup(self, subscriptions: int) -> None:
+        refuse_debug_build()
+        self.fabric = cf.Fabric("benchmark")
+        self.subscriptions = [
+            self.fabric.subscribe("plant/*/temperature", capacity=BURST) for _ in range(subscriptions)
+        ]
+        self.publisher = self.fabric.publisher("plant/7/temperature")
+
+    def teardown(self, subscriptions: int) -> None:
+        self.fabric.close()
+
+    def time_publish_and_receive_1000(self, subscriptions: int) -> None:
+        publish = self.publisher.publish
+        for _ in range(BURST):
+            publish(PAYLOAD)
+        for subscription in self.subscriptions:
+            for _ in islice(subscription, BURST):
+                pass
+
+    def time_publish_1000_by_topic(self, subscriptions: int) -> None:
+        publish = self.fabric.publish
+        for _ in range(BURST):
+            publish("plant/7/temperature", PAYLOAD)
+
+
+class Threads:
+    """Two threads, overflow "block", everything received; nanoseconds an event."""
+
+    params = ([1_024, 4_096, 65_536],)
+    param_names = ("capacity",)
+    unit = "ns"
+    timeout = 300
+
+    def setup(self, capacity: int) -> None:
+        refuse_debug_build()
+
+    def track_events(self, capacity: int) -> float:
+        return ours.events(EVENTS, capacity)
+
+    def track_payloads(self, capacity: int) -> float:
+        return ours.payloads(EVENTS, capacity)
+
+    def track_batches(self, capacity: int) -> float:
+        return ours.batches(EVENTS, capacity)
+
+    def track_thread_to_task(self, capacity: int) -> float:
+        return ours.thread_to_task(EVENTS, capacity)
+
+
+class Routes:
+    """Finding the subscriptions of a new topic."""
+
+    params = ([1, 100, 10_000],)
+    param_names = ("patterns",)
+    number = 500  # every call leaves a topic behind
+
+    def setup(self, patterns: int) -> None:
+        refuse_debug_build()
+        self.fabric = cf.Fabric("benchmark", topics_max=1_000_000)
+        self.subscriptions = [self.fabric.subscribe(f"plant/{number}/*") for number in range(patterns)]
+        self.topics = 0
+
+    def teardown(self, patterns: int) -> None:
+        self.fabric.close()
+
+    def time_first_publish_on_a_topic(self, patterns: int) -> None:
+        self.topics += 1
+        self.fabric.publish(f"elsewhere/{self.topics}", None)

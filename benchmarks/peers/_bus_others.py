@@ -1,0 +1,241 @@
+"""One round each of carrying the same through another library, in nanoseconds an item."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.peers._exchange import BURST, PAYLOAD, BetweenTasks, between_threads, paced, seconds
+
+_Put = Callable[[bytes], object]
+_Get = Callable[[], object]
+
+
+def simple_queue(count: int) -> float:
+    """`queue.SimpleQueue` between two threads."""
+    items: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    return _two_threads(count, items.put, items.get)
+
+
+def simple_queue_one_thread(count: int) -> float:
+    """`queue.SimpleQueue` in one thread, burst by burst."""
+    items: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    return simple_queues_fan_out(count, [items])
+
+
+def simple_queue_fan_out(count: int, receivers: int) -> float:
+    """Several `queue.SimpleQueue`, each given every item."""
+    return simple_queues_fan_out(count, [queue.SimpleQueue() for _ in range(receivers)])
+
+
+def simple_queues_fan_out(count: int, queues: list[queue.SimpleQueue[bytes]]) -> float:
+    """One thread: a burst into every queue, then each drained in turn."""
+    bursts = range(max(1, count // (BURST * len(queues))))
+    burst = range(BURST)
+    puts = [each.put for each in queues]
+    gets = [each.get for each in queues]
+
+    def exchange() -> None:
+        for _ in bursts:
+            for _ in burst:
+                for put in puts:
+                    put(PAYLOAD)
+            for get in gets:
+                for _ in burst:
+                    get()
+
+    return seconds(exchange) * 1e9 / (len(bursts) * BURST * len(queues))
+
+
+def simple_queue_table_rows(table: Any, count: int) -> float:
+    """Arrow tables by reference through `queue.SimpleQueue`, each made anew from its buffers; rows a second."""
+    import pyarrow as pa
+
+    items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    rows = 0
+
+    def send() -> None:
+        for _ in range(count):
+            items.put(table)
+
+    def receive() -> None:
+        nonlocal rows
+        for _ in range(count):
+            rows += pa.RecordBatchReader.from_stream(items.get()).read_all().num_rows
+
+    ns = between_threads(send, receive)
+    return rows / ns * 1e9
+
+
+def simple_queue_paced_us(count: int, rate_hz: int, percentile: float) -> float:
+    """`queue.SimpleQueue` between two threads at a steady rate, in microseconds."""
+    items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    return paced(items.put, items.get, count, rate_hz, percentile)
+
+
+def pyee(count: int) -> float:
+    """`pyee.EventEmitter`, which calls its listener in the emitting thread."""
+    from pyee.base import EventEmitter
+
+    received, receiver = _counter()
+    emitter = EventEmitter()
+    emitter.on("temperature", receiver)
+    return _calls(count, received, lambda item: emitter.emit("temperature", item))
+
+
+def blinker(count: int) -> float:
+    """`blinker.Signal`, which calls its receiver in the sending thread."""
+    from blinker import Signal
+
+    received, receiver = _counter()
+    signal = Signal()
+    signal.connect(receiver)
+    return _calls(count, received, signal.send)
+
+
+def psygnal(count: int) -> float:
+    """`psygnal.Signal`, which calls its callback in the emitting thread."""
+    from psygnal import Signal
+
+    class Sensor:
+        temperature = Signal(bytes)
+
+    received, receiver = _counter()
+    sensor = Sensor()
+    sensor.temperature.connect(receiver)
+    return _calls(count, received, sensor.temperature.emit)
+
+
+def reactivex(count: int, receivers: int = 1) -> float:
+    """`reactivex.Subject`, which calls its observers in the sending thread."""
+    from reactivex import Subject
+
+    received, receiver = _counter()
+    subject: Any = Subject()
+    for _ in range(receivers):
+        subject.subscribe(receiver)
+    return _calls(count // receivers, received, subject.on_next, receivers)
+
+
+def pyzmq(count: int) -> float:
+    """`zmq` PUSH and PULL over inproc, between two threads."""
+    import zmq
+
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push, context.socket(zmq.PULL) as pull:
+        push.set_hwm(4096)
+        pull.set_hwm(4096)
+        pull.bind("inproc://temperature")
+        push.connect("inproc://temperature")
+        return _two_threads(count, push.send, pull.recv)
+
+
+def culsans(count: int) -> float:
+    """`culsans.Queue` between two threads."""
+    from culsans import Queue
+
+    items: Any = Queue(4096)
+    ns = _two_threads(count, items.sync_q.put, items.sync_q.get)
+    items.shutdown()
+    return ns
+
+
+def janus(count: int) -> float:
+    """`janus.Queue` between two threads."""
+    from janus import Queue
+
+    async def exchange() -> float:
+        items: Any = Queue(4096)
+        ns = await asyncio.to_thread(_two_threads, count, items.sync_q.put, items.sync_q.get)
+        await items.aclose()
+        return ns
+
+    return asyncio.run(exchange())
+
+
+def asyncio_queue(count: int, capacity: int) -> float:
+    """`asyncio.Queue` between two tasks."""
+
+    async def exchange() -> float:
+        items: asyncio.Queue[bytes] = asyncio.Queue(capacity)
+
+        async def send() -> None:
+            for _ in range(count):
+                await items.put(PAYLOAD)
+
+        return await BetweenTasks.run(send, lambda: _take(items.get, count)) / count
+
+    return asyncio.run(exchange())
+
+
+def asyncio_queue_from_thread(count: int) -> float:
+    """`asyncio.Queue`, filled by `call_soon_threadsafe` from a thread."""
+
+    async def exchange() -> float:
+        items: asyncio.Queue[bytes] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def send() -> None:
+            for _ in range(count):
+                loop.call_soon_threadsafe(items.put_nowait, PAYLOAD)
+
+        return await BetweenTasks.run_from_thread(send, lambda: _take(items.get, count)) / count
+
+    return asyncio.run(exchange())
+
+
+def janus_from_thread(count: int, capacity: int) -> float:
+    """`janus.Queue` from a thread to a task."""
+    from janus import Queue
+
+    async def exchange() -> float:
+        items: Any = Queue(capacity)
+
+        def send() -> None:
+            for _ in range(count):
+                items.sync_q.put(PAYLOAD)
+
+        ns = await BetweenTasks.run_from_thread(send, lambda: _take(items.async_q.get, count)) / count
+        await items.aclose()
+        return ns
+
+    return asyncio.run(exchange())
+
+
+async def _take(get: Callable[[], Any], count: int) -> None:
+    for _ in range(count):
+        await get()
+
+
+def _two_threads(count: int, put: _Put, get: _Get) -> float:
+    def send() -> None:
+        for _ in range(count):
+            put(PAYLOAD)
+
+    def receive() -> None:
+        for _ in range(count):
+            get()
+
+    return between_threads(send, receive) / count
+
+
+def _counter() -> tuple[Callable[[], int], Callable[[object], None]]:
+    received = 0
+
+    def receiver(_: object) -> None:
+        nonlocal received
+        received += 1
+
+    return (lambda: received), receiver
+
+
+def _calls(count: int, received: Callable[[], int], send: Callable[[bytes], object], receivers: int = 1) -> float:
+    def exchange() -> None:
+        for _ in range(count):
+            send(PAYLOAD)
+
+    ns = seconds(exchange) * 1e9 / (count * receivers)
+    if received() != count * receivers:
+        raise AssertionError(f"{received()} calls arrived of {count * receivers}")
+    return ns

@@ -1,0 +1,243 @@
+"""One round each of carrying events through a node, in nanoseconds an event; its books prove that nothing was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import chronofabric as cf
+from benchmarks.peers._exchange import BATCH, BURST, PAYLOAD, BetweenTasks, between_threads, paced, seconds
+
+if TYPE_CHECKING:
+    from chronofabric import Subscription
+
+TOPIC = "plant/7/temperature"
+PATTERN = "plant/*/temperature"
+
+
+def events(count: int, capacity: int | None) -> float:
+    """Two threads, one event at a time."""
+    with cf.Fabric("benchmark") as fabric:
+        subscription = _subscription(fabric, capacity)
+        publish = fabric.publisher(TOPIC).publish
+
+        def send() -> None:
+            for _ in range(count):
+                publish(PAYLOAD)
+
+        def receive() -> None:
+            for _ in islice(subscription, count):
+                pass
+
+        ns = between_threads(send, receive) / count
+        _check(subscription, count)
+    return ns
+
+
+def payloads(count: int, capacity: int | None) -> float:
+    """Two threads, one bare payload at a time."""
+    with cf.Fabric("benchmark") as fabric:
+        subscription = _subscription(fabric, capacity)
+        publish = fabric.publisher(TOPIC).publish
+
+        def send() -> None:
+            for _ in range(count):
+                publish(PAYLOAD)
+
+        def receive() -> None:
+            for _ in islice(subscription.payloads(), count):
+                pass
+
+        ns = between_threads(send, receive) / count
+        _check(subscription, count)
+    return ns
+
+
+def batches(count: int, capacity: int | None) -> float:
+    """Two threads, batches both ways; the receiver lists the payloads."""
+    rounds = count // BATCH
+    batch = [PAYLOAD] * BATCH
+    with cf.Fabric("benchmark") as fabric:
+        subscription = _subscription(fabric, capacity)
+        publish_many = fabric.publisher(TOPIC).publish_many
+
+        def send() -> None:
+            for _ in range(rounds):
+                publish_many(batch)
+
+        def receive() -> None:
+            received = 0
+            for received_batch in subscription.batches(BATCH):
+                received += len(received_batch.payloads)
+                if received == rounds * BATCH:
+                    return
+
+        ns = between_threads(send, receive) / (rounds * BATCH)
+        _check(subscription, rounds * BATCH)
+    return ns
+
+
+def one_thread(count: int, capacity: int) -> float:
+    """One thread that publishes a burst and receives it, again and again."""
+    burst = range(min(BURST, capacity))
+    bursts = range(count // len(burst))
+    with cf.Fabric("benchmark") as fabric:
+        subscription = fabric.subscribe(PATTERN, capacity=capacity, overflow="drop-newest")
+        publish = fabric.publisher(TOPIC).publish
+
+        def exchange() -> None:
+            for _ in bursts:
+                for _ in burst:
+                    publish(PAYLOAD)
+                for _ in islice(subscription, len(burst)):
+                    pass
+
+        sent = len(bursts) * len(burst)
+        ns = seconds(exchange) * 1e9 / sent
+        _check(subscription, sent)
+    return ns
+
+
+def fan_out(count: int, receivers: int) -> float:
+    """One thread: bursts to several subscriptions, each drained in turn; a delivery is one event in one of them."""
+    burst = range(BURST)
+    bursts = range(max(1, count // (BURST * receivers)))
+    with cf.Fabric("benchmark") as fabric:
+        subscriptions = [fabric.subscribe(PATTERN, capacity=BURST, overflow="drop-newest") for _ in range(receivers)]
+        publish = fabric.publisher(TOPIC).publish
+
+        def exchange() -> None:
+            for _ in bursts:
+                for _ in burst:
+                    publish(PAYLOAD)
+                for subscription in subscriptions:
+                    for _ in islice(subscription, BURST):
+                        pass
+
+        sent = len(bursts) * BURST
+        ns = seconds(exchange) * 1e9 / (sent * receivers)
+        for subscription in subscriptions:
+            _check(subscription, sent)
+    return ns
+
+
+def others_do_not_match(count: int, others: int) -> float:
+    """Publishing in one thread on a topic with one subscription, while others do not match."""
+    with cf.Fabric("benchmark") as fabric:
+        elsewhere = [fabric.subscribe(f"elsewhere/{number}/*") for number in range(others)]
+        subscription = fabric.subscribe(PATTERN, capacity=count, overflow="drop-newest")
+        publish = fabric.publisher(TOPIC).publish
+
+        def send() -> None:
+            for _ in range(count):
+                publish(PAYLOAD)
+
+        ns = seconds(send) * 1e9 / count
+        for _ in islice(subscription, count):
+            pass
+        _check(subscription, count)
+        if any(each.books().offered for each in elsewhere):
+            raise AssertionError("a subscription that does not match was offered an event")
+    return ns
+
+
+def tasks(count: int, capacity: int) -> float:
+    """Two tasks of one event loop."""
+
+    async def exchange() -> float:
+        async with cf.Fabric("benchmark") as fabric:
+            subscription = _subscription(fabric, capacity)
+            publish = fabric.publisher(TOPIC).publish_async
+
+            async def send() -> None:
+                for _ in range(count):
+                    await publish(PAYLOAD)
+
+            async def receive() -> None:
+                received = 0
+                async for _ in subscription:
+                    received += 1
+                    if received == count:
+                        return
+
+            ns = await BetweenTasks.run(send, receive) / count
+            _check(subscription, count)
+        return ns
+
+    return asyncio.run(exchange())
+
+
+def thread_to_task(count: int, capacity: int) -> float:
+    """A thread that publishes, a task that receives."""
+
+    async def exchange() -> float:
+        async with cf.Fabric("benchmark") as fabric:
+            subscription = _subscription(fabric, capacity)
+            publish = fabric.publisher(TOPIC).publish
+
+            def send() -> None:
+                for _ in range(count):
+                    publish(PAYLOAD)
+
+            async def receive() -> None:
+                received = 0
+                async for _ in subscription:
+                    received += 1
+                    if received == count:
+                        return
+
+            ns = await BetweenTasks.run_from_thread(send, receive) / count
+            _check(subscription, count)
+        return ns
+
+    return asyncio.run(exchange())
+
+
+def table_rows(table: Any, count: int) -> float:
+    """Two threads, Arrow tables; rows a second, import at publishing and export at receiving included."""
+    import pyarrow as pa
+
+    with cf.Fabric("benchmark") as fabric:
+        subscription = fabric.subscribe(PATTERN, capacity=64, overflow="block", block_timeout="60 s")
+        publish = fabric.publisher(TOPIC, schema="arrow").publish
+        rows = 0
+
+        def send() -> None:
+            for _ in range(count):
+                publish(table)
+
+        def receive() -> None:
+            nonlocal rows
+            for payload in islice(subscription.payloads(), count):
+                rows += pa.table(payload).num_rows
+
+        ns = between_threads(send, receive)
+        _check(subscription, count)
+    if rows != count * table.num_rows:
+        raise AssertionError(f"{rows} rows arrived of {count * table.num_rows}")
+    return rows / ns * 1e9
+
+
+def paced_us(count: int, rate_hz: int, percentile: float) -> float:
+    """Two threads at a steady rate: microseconds from before the publish until the receiver has the event."""
+    with cf.Fabric("benchmark") as fabric:
+        subscription = _subscription(fabric, 4096)
+        publish = fabric.publisher(TOPIC).publish
+        payloads = subscription.payloads()
+        receive: Callable[[], Any] = payloads.__next__
+        us = paced(publish, receive, count, rate_hz, percentile)
+        _check(subscription, count)
+    return us
+
+
+def _subscription(fabric: cf.Fabric, capacity: int | None) -> Subscription:
+    options: dict[str, Any] = {} if capacity is None else {"capacity": capacity}
+    return fabric.subscribe(PATTERN, overflow="block", block_timeout="60 s", **options)
+
+
+def _check(subscription: Subscription, count: int) -> None:
+    books = subscription.books()
+    if books.delivered != count or books.offered != count or not books.balanced:
+        raise AssertionError(f"of {count} events not all arrived: {books}")

@@ -1,0 +1,793 @@
+"""Events, publishers, subscriptions, guards and what wakes those who wait for them.
+
+`chronofabric.bus` builds on these classes and adds their asynchronous forms; a fabric makes them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Literal, Self, TypeAlias, final
+
+from typing_extensions import disjoint_base
+
+from chronofabric._core.clock import HybridLogicalClock, Stamp
+from chronofabric._core.logic import Formula
+from chronofabric.duration import Duration
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "BlockedPublish",
+    "Bus",
+    "DeadLetter",
+    "Event",
+    "Flag",
+    "Guard",
+    "Pattern",
+    "Payloads",
+    "Publisher",
+    "Subscription",
+    "Timer",
+    "Wakeups",
+    "forked",
+    "regex",
+    "validate_topic",
+    "waiting",
+]
+
+_Deadline: TypeAlias = Duration | datetime | Stamp
+_Overflow: TypeAlias = Literal["drop-oldest", "drop-newest", "dead-letter", "block"]
+_Patterns: TypeAlias = str | Pattern | list[str] | list[Pattern] | list[str | Pattern] | tuple[str | Pattern, ...]
+_Reason: TypeAlias = Literal[
+    "overflow", "timeout", "would-deadlock", "cancelled", "too-large", "dead-letters-full", "closed", "unsubscribed"
+]
+
+@final
+class Event:
+    """One event. Immutable, and shared by all who receive it.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> with cf.Fabric("plant", clock=cf.SimulatedClock(start=1_000_000_000)) as fabric:
+    ...     temperatures = fabric.subscribe("plant/*/temperature")
+    ...     fabric.publish("plant/7/temperature", 21.5, priority="high", headers={"unit": "C"})
+    ...     event = temperatures.receive()
+    >>> event
+    Event(topic='plant/7/temperature', time=1000000000, payload=21.5)
+    >>> event.priority, event.headers["unit"], event.deadline
+    (2, 'C', None)
+    """
+
+    @property
+    def topic(self) -> str:
+        """The topic it was published on."""
+
+    @property
+    def payload(self) -> Any:
+        """What was published: the same object, a `Table` where it exports Arrow, a dictionary from guards and ticks."""
+
+    @property
+    def stamp(self) -> Stamp:
+        """When it entered the fabric, on the hybrid logical clock of its node."""
+
+    @property
+    def time(self) -> int:
+        """When it happened, in nanoseconds since the Unix epoch: its recorded time, otherwise when it was published.
+
+        It never goes back on a topic: what is older than the event before it has the time of that.
+        """
+
+    @property
+    def node(self) -> str:
+        """The id of the node that it entered the fabric on, 32 hexadecimal digits."""
+
+    @property
+    def priority(self) -> int:
+        """0 (low), 1 (normal), 2 (high) or 3 (urgent)."""
+
+    @property
+    def deadline(self) -> int | None:
+        """When it should have been acted on, in nanoseconds since the Unix epoch; None without a deadline."""
+
+    @property
+    def headers(self) -> MappingProxyType[str, Any]:
+        """What travels beside the payload; empty where nothing does."""
+
+@final
+class Batch:
+    """Several events received together, in order; each is made when it is asked for.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> with cf.Fabric("plant") as fabric:
+    ...     numbers = fabric.subscribe("numbers")
+    ...     count = fabric.publish_many("numbers", [1, 2, 3])
+    ...     batch = next(numbers.batches(10))
+    >>> batch, batch[0].payload, batch.payloads
+    (Batch(3 events), 1, [1, 2, 3])
+    """
+
+    @property
+    def payloads(self) -> list[Any]:
+        """The bare payloads."""
+
+    def __getitem__(self, index: int, /) -> Event: ...
+    def __iter__(self) -> Iterator[Event]: ...
+    def __len__(self) -> int: ...
+
+@final
+class DeadLetter:
+    """An event that a subscription with ``overflow="dead-letter"`` had no room for.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> with cf.Fabric("plant") as fabric:
+    ...     orders = fabric.subscribe("orders", capacity=1, overflow="dead-letter")
+    ...     count = fabric.publish_many("orders", ["first", "second"])
+    ...     letter = orders.dead_letters[0]
+    ...     letter.event.payload, letter.reason
+    ...     orders.receive().payload, orders.replay_dead_letters(), orders.receive().payload
+    ('second', 'overflow')
+    ('first', 1, 'second')
+    """
+
+    @property
+    def event(self) -> Event:
+        """The event."""
+
+    @property
+    def reason(self) -> _Reason:
+        """Why it was not delivered."""
+
+@final
+class Pattern:
+    """A set of topics: ``*`` is exactly one segment, ``**`` zero or more.
+
+    Parameters
+    ----------
+    text
+        Such as ``"plant/*/temperature"``.
+
+    Raises
+    ------
+    chronofabric.PatternError
+        The text is not a pattern; the message has a caret under the place.
+
+    Examples
+    --------
+    >>> from chronofabric import Pattern
+    >>> pattern = Pattern("plant/*/temperature")
+    >>> pattern.matches("plant/7/temperature"), pattern.matches("plant/7/8/temperature")
+    (True, False)
+    >>> Pattern("plant/**").matches("plant")
+    True
+    """
+
+    def __new__(cls, text: str) -> Pattern: ...
+    @property
+    def text(self) -> str:
+        """The text it was made from."""
+
+    @property
+    def is_regex(self) -> bool:
+        """Whether it is a regular expression, made by `regex`."""
+
+    def matches(self, topic: str) -> bool:
+        """Say whether a topic belongs to the set."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Callable[[str], Pattern], tuple[str]]: ...
+
+def regex(text: str) -> Pattern:
+    r"""Make a pattern from a regular expression that must match whole topics.
+
+    Parameters
+    ----------
+    text
+        The expression, in the syntax of Rust's ``regex``: without look-around and back-references, so that matching
+        takes time linear in the topic.
+
+    Raises
+    ------
+    chronofabric.PatternError
+        The text is no such expression.
+
+    Examples
+    --------
+    >>> from chronofabric import regex
+    >>> regex(r"plant/\d+/temperature").matches("plant/7/temperature")
+    True
+    """
+
+def validate_topic(text: str) -> None:
+    """Refuse a text that is not a topic.
+
+    Parameters
+    ----------
+    text
+        Non-empty segments joined by ``/``, without wildcards.
+
+    Raises
+    ------
+    chronofabric.TopicError
+        The text is not a topic; the message has a caret under the place.
+
+    Examples
+    --------
+    >>> from chronofabric._core.bus import validate_topic
+    >>> validate_topic("plant/*/temperature")
+    Traceback (most recent call last):
+        ...
+    chronofabric.errors.TopicError: 'plant/*/temperature' is not a topic
+      plant/*/temperature
+            ^ '*' stands for other segments only in a pattern; an event needs one definite topic
+    """
+
+def waiting() -> int:
+    """Return how many calls wait without the interpreter at this moment, in all fabrics of the process."""
+
+def forked() -> None:
+    """Tell the module that this process was forked: what was made before refuses to work from now on."""
+
+@final
+class Flag:
+    """A flag that a guard sets at once and without Python, to be looked at from any thread.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> tripped = cf.Flag()
+    >>> with cf.Fabric("plant") as fabric:
+    ...     guard = fabric.guard("hot", on="plant/*/temperature", when="value > 80", do=tripped)
+    ...     fabric.publish("plant/7/temperature", 81.0)
+    ...     tripped.is_set(), tripped.count
+    (True, 1)
+    >>> tripped.clear()
+    >>> tripped
+    Flag(count=0)
+    """
+
+    def __new__(cls) -> Flag: ...
+    def is_set(self) -> bool:
+        """Say whether it was set since it was last cleared."""
+
+    @property
+    def count(self) -> int:
+        """How often it was set since it was last cleared."""
+
+    def set(self) -> None:
+        """Set it, as a guard does."""
+
+    def clear(self) -> None:
+        """Clear it; the count starts again at 0."""
+
+@final
+class Bus:
+    """The bus of one node. `Fabric.core` is it. It may have 1 to 16 777 216 topics, as `topics_max` says."""
+
+    def __new__(cls, name: str, clock: HybridLogicalClock, *, topics_max: int) -> Bus: ...
+    def publish(
+        self,
+        topic: str,
+        payload: object,
+        *,
+        priority: str | int | None = None,
+        deadline: _Deadline | None = None,
+        headers: Mapping[str, Any] | None = None,
+        time: int | None = None,
+    ) -> None:
+        """Publish one payload on a topic by name, as `Publisher.publish` does."""
+
+    def now(self) -> int:
+        """Read the node's time, in nanoseconds since the Unix epoch."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the node's time moves only when told."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more events."""
+
+    def stop_publishing(self) -> None:
+        """Refuse further publishing; what was accepted can still be received."""
+
+    def close(self) -> None:
+        """Close every subscription, wake everybody who waits, and end the thread of log lines and commands."""
+
+    def topics(self) -> list[tuple[str, int]]:
+        """Return the name of each topic, and how many events were published on it."""
+
+    @property
+    def topics_count(self) -> int:
+        """How many topics there are."""
+
+    def pending(self) -> list[dict[str, Any]]:
+        """Return of each open subscription what is ``pending``, its last ``receiver``, and whether it is ``paused``."""
+
+    def subscriptions(self) -> list[dict[str, Any]]:
+        """Return the figures of every subscription, those closed with the bus too.
+
+        Each has what `Subscription.books_dict` has, and ``name``, ``pattern``, ``capacity``, ``dead_letters`` (how many
+        are kept) and ``latency_ns`` (as `Subscription.latency`).
+        """
+
+@disjoint_base
+class Publisher:
+    """A handle for one topic; `chronofabric.Publisher` adds the asynchronous form. Made by `Fabric.publisher`.
+
+    Parameters
+    ----------
+    bus
+        The bus of the node.
+    topic
+        Where it publishes.
+    priority
+        The priority of its events, where a publish states none; by default ``"normal"``.
+    schema
+        ``"arrow"`` where every payload must export Arrow, or an Arrow schema that each must have.
+
+    Raises
+    ------
+    chronofabric.ArgumentError
+        An argument has a value that cannot be used.
+    chronofabric.TopicError, chronofabric.TopicLimitError
+        The topic is none, or one too many.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> with cf.Fabric("plant") as fabric:
+    ...     probe = fabric.publisher("plant/7/temperature", priority="high")
+    ...     readings = fabric.subscribe("plant/**")
+    ...     probe.publish(21.5)
+    ...     probe.publish_many([21.6, 21.7])
+    ...     readings.poll_batch(10).payloads
+    2
+    [21.5, 21.6, 21.7]
+    """
+
+    def __new__(
+        cls, bus: Bus, topic: str, *, priority: str | int | None = None, schema: object | None = None
+    ) -> Self: ...
+    def publish(
+        self,
+        payload: object,
+        *,
+        priority: str | int | None = None,
+        deadline: _Deadline | None = None,
+        headers: Mapping[str, Any] | None = None,
+        time: int | None = None,
+    ) -> None:
+        """Publish one payload.
+
+        Parameters
+        ----------
+        payload
+            Any object; it is carried by reference. What exports Arrow arrives as a `Table`.
+        priority
+            ``"low"``, ``"normal"``, ``"high"``, ``"urgent"``, or 0 to 3.
+        deadline
+            When it should have been acted on: a duration from now, a datetime with a time zone, or a stamp.
+        headers
+            What travels beside the payload: a mapping from text to anything, of which a copy is made.
+        time
+            A recorded time in nanoseconds since the Unix epoch; by default the event happens now.
+
+        Raises
+        ------
+        chronofabric.ArgumentError
+            An argument has a value that cannot be used.
+        chronofabric.PayloadError
+            The payload can be read only once, is not Arrow, or has another schema than the topic.
+        chronofabric.PublishTimeout
+            Subscriptions with ``overflow="block"`` stayed full; all others have the event.
+        chronofabric.WouldDeadlock
+            It would wait for a subscription that this same thread receives from; all others have the event.
+        chronofabric.GuardError
+            Guards publish in a circle.
+        chronofabric.ClosedError, chronofabric.ForkedError
+            The fabric is closed, or belongs to the parent of this process.
+        """
+
+    def publish_many(
+        self,
+        payloads: Iterable[object],
+        *,
+        priority: str | int | None = None,
+        deadline: _Deadline | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Publish each payload of an iterable as an event.
+
+        Parameters
+        ----------
+        payloads
+            The payloads.
+        priority, deadline, headers
+            As for `publish`; they hold for every event.
+
+        Returns
+        -------
+        int
+            How many were published.
+
+        Raises
+        ------
+        chronofabric.ChronofabricError
+            As for `publish`, at the first payload that is refused; those before it were published.
+        """
+
+    def publish_start(
+        self,
+        payload: object,
+        *,
+        priority: str | int | None = None,
+        deadline: _Deadline | None = None,
+        headers: Mapping[str, Any] | None = None,
+        time: int | None = None,
+    ) -> BlockedPublish | None:
+        """Publish as `publish` does, without ever waiting.
+
+        Returns
+        -------
+        BlockedPublish or None
+            What found no room, to be tried again; None where everybody has the event.
+        """
+
+    @property
+    def topic(self) -> str:
+        """The topic it publishes on."""
+
+@final
+class BlockedPublish:
+    """A publish that found no room in some subscriptions. Dropping it gives up, which is counted as ``cancelled``."""
+
+    def retry(self) -> bool:
+        """Try again, without waiting, and say whether it is over.
+
+        Raises
+        ------
+        chronofabric.PublishTimeout
+            It is over because some subscriptions stayed full for as long as their ``block_timeout`` says.
+        """
+
+    @property
+    def timeout(self) -> float:
+        """Seconds until the first of its timeouts, on the node's own time source; infinite when it is over."""
+
+@disjoint_base
+class Subscription:
+    """The receiving end; `chronofabric.Subscription` adds the asynchronous forms. Made by `Fabric.subscribe`.
+
+    Iterating hands out events until the subscription or its fabric closes. A subscription that nobody refers to any
+    more is closed.
+
+    Parameters
+    ----------
+    bus
+        The bus of the node.
+    pattern
+        A pattern, its text, or several of either in a list or tuple.
+    name
+        Its name in reports; an empty one stands for the pattern.
+    capacity
+        How many events may wait, for each priority.
+    capacity_bytes
+        How many bytes of payload may wait, over all priorities; None for no bound.
+    overflow
+        What happens when it is full.
+    block_timeout_ns
+        How long a publisher waits under ``"block"``, in nanoseconds of the node's time source.
+    dead_letters_max
+        How many dead letters are kept.
+
+    Raises
+    ------
+    chronofabric.PatternError
+        The pattern is none; the message has a caret under the place.
+    chronofabric.ArgumentError
+        Another argument has a value that cannot be used.
+    chronofabric.ClosedError, chronofabric.ForkedError
+        The fabric is closed, or belongs to the parent of this process.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> with cf.Fabric("plant") as fabric:
+    ...     temperatures = fabric.subscribe("plant/*/temperature", capacity=2)
+    ...     fabric.publish_many("plant/7/temperature", [20.5, 21.0, 21.5])
+    ...     temperatures.receive(timeout="1 s").payload, temperatures.pending
+    ...     temperatures.books().dropped
+    3
+    (21.0, 1)
+    {'overflow': 1}
+    """
+
+    def __new__(
+        cls,
+        bus: Bus,
+        pattern: _Patterns,
+        *,
+        name: str,
+        capacity: int,
+        capacity_bytes: int | None,
+        overflow: _Overflow,
+        block_timeout_ns: int,
+        dead_letters_max: int,
+    ) -> Self: ...
+    def receive(self, timeout: Duration | None = None) -> Event:
+        """Receive the next event, and wait for it; the most urgent first.
+
+        Parameters
+        ----------
+        timeout
+            How long to wait, on the node's own time source; None for ever.
+
+        Raises
+        ------
+        chronofabric.ReceiveTimeout
+            Nothing arrived in time.
+        chronofabric.ClosedError, chronofabric.ForkedError
+            The subscription is closed, or belongs to the parent of this process.
+        KeyboardInterrupt
+            Ctrl-C, in the main thread; so does whatever else a signal handler raises.
+        """
+
+    def poll(self) -> Event | None:
+        """Receive the next event if there is one now.
+
+        Returns
+        -------
+        Event or None
+            The event; None where nothing waits.
+
+        Raises
+        ------
+        chronofabric.ClosedError, chronofabric.ForkedError
+            The subscription is closed, or belongs to the parent of this process.
+        """
+
+    def poll_batch(self, limit: int) -> Batch:
+        """Receive what is there now, possibly nothing, and at most as many events as the limit says."""
+
+    def payloads(self) -> Payloads:
+        """Return an iterator over bare payloads, which is the fastest way to receive one by one."""
+
+    def batches(self, size: int) -> Batches:
+        """Return an iterator over batches. It waits for the first event of a batch, never to fill one.
+
+        Parameters
+        ----------
+        size
+            The most events in a batch, at least 1.
+
+        Raises
+        ------
+        chronofabric.ArgumentError
+            The size is 0.
+        """
+
+    def pause(self) -> None:
+        """Hand nothing out until `resume`; what arrives meanwhile waits under the overflow policy."""
+
+    def resume(self) -> None:
+        """Hand out again."""
+
+    def close(self) -> None:
+        """Close it; what waits is counted as dropped (``unsubscribed``)."""
+
+    def wait_ready(self, timeout_ns: int | None = None) -> bool:
+        """Wait until it has something to do or is closed; False when the timeout passed before."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether it hands nothing out for the time being."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it or its fabric was closed."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether receiving would not wait."""
+
+    @property
+    def pending(self) -> int:
+        """How many events wait."""
+
+    @property
+    def name(self) -> str:
+        """Its name in reports."""
+
+    @property
+    def pattern(self) -> Pattern:
+        """Its topics."""
+
+    @property
+    def capacity(self) -> int:
+        """How many events may wait, for each priority."""
+
+    @property
+    def receiver(self) -> int:
+        """The thread that received last, as `threading.get_ident` names it; 0 for none."""
+
+    def books_dict(self) -> dict[str, Any]:
+        """Return the books by name; `chronofabric.Subscription.books` makes `Books` of them."""
+
+    def latency(self) -> dict[str, int]:
+        """Return how long events waited to be received.
+
+        Returns
+        -------
+        dict
+            ``count``, how many were measured, and ``p50``, ``p90``, ``p99`` and ``max`` in nanoseconds.
+        """
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        """The dead letters, oldest first; they stay."""
+
+    def take_dead_letters(self, limit: int | None = None) -> list[DeadLetter]:
+        """Take dead letters out, oldest first: all, or as many as the limit says."""
+
+    def replay_dead_letters(self, limit: int | None = None) -> int:
+        """Offer dead letters again, oldest first, while there is room, and say how many; the others stay.
+
+        Parameters
+        ----------
+        limit
+            The most to offer; None for all.
+        """
+
+    def __iter__(self) -> Iterator[Event]: ...
+    def __next__(self) -> Event: ...
+
+@final
+class Payloads:
+    """Bare payloads, one by one, until the subscription closes. Made by `Subscription.payloads`."""
+
+    def __iter__(self) -> Payloads: ...
+    def __next__(self) -> Any: ...
+
+@final
+class Batches:
+    """Batches of events, until the subscription closes. Made by `Subscription.batches`."""
+
+    def __iter__(self) -> Batches: ...
+    def __next__(self) -> Batch: ...
+
+@disjoint_base
+class Guard:
+    """A formula that watches topics and acts when it fires. Made by `Fabric.guard`, which explains the options.
+
+    Here the deadline is in nanoseconds, `signals` has the name, topic and field of each signal, and `fires_when` says
+    whether the guard fires when the formula becomes true, rather than false. `function` is the address of a C function
+    ``void function(int64_t time_ns, double robustness)`` that may be called from any thread and outlives the guard.
+
+    Raises
+    ------
+    chronofabric.FormulaError, chronofabric.PatternError, chronofabric.TopicError
+        A text is none; the message has a caret under the place.
+    chronofabric.GuardError
+        Signals and formula do not agree.
+    chronofabric.ArgumentError
+        Another argument has a value that cannot be used.
+    """
+
+    def __new__(
+        cls,
+        bus: Bus,
+        name: str,
+        *,
+        on: _Patterns | None,
+        signals: Sequence[tuple[str, str, str]] | None,
+        formula: str | Formula,
+        fires_when: bool,
+        hysteresis: float,
+        max_samples: int,
+        deadline_ns: int | None,
+        robustness: bool,
+        publish: str | None,
+        flag: Flag | None,
+        function: int | None,
+        log: bool,
+        command: Sequence[str] | None,
+    ) -> Self: ...
+    @property
+    def name(self) -> str:
+        """Its name; it fires on ``guard/<name>``."""
+
+    @property
+    def fired(self) -> int:
+        """How often it fired."""
+
+    def close(self) -> None:
+        """Take the guard away."""
+
+    def report(self) -> dict[str, Any]:
+        """Return its figures.
+
+        Returns
+        -------
+        dict
+            ``name``, ``formula``, ``evaluated``, ``fired``, ``errors``, ``error`` (the last), ``late``,
+            ``last_robustness``, and as `Subscription.latency` ``lateness_ns`` of native actions and ``handed_over_ns``
+            of log lines and commands.
+        """
+
+@final
+class Timer:
+    """A thread that publishes ticks every `period_ns`, without Python, until it is stopped or its bus closes.
+
+    Each event is a dictionary of ``tick``, ``lateness_ns`` and ``missed``: how many ticks were skipped before it as
+    their time had passed.
+
+    Raises
+    ------
+    chronofabric.TopicError, chronofabric.TopicLimitError
+        The topic is none, or one too many.
+    """
+
+    def __new__(cls, bus: Bus, topic: str, period_ns: int) -> Timer: ...
+    def stop(self) -> None:
+        """Stop the thread and wait for its end."""
+
+    @property
+    def published(self) -> int:
+        """Ticks that were published."""
+
+    @property
+    def missed(self) -> int:
+        """Ticks that were skipped because their time had passed."""
+
+    @property
+    def errors(self) -> int:
+        """Ticks that the bus refused."""
+
+@final
+class Wakeups:
+    """Wake-ups for one thread or event loop that serves many subscriptions.
+
+    `watch` registers a subscription under a number from 0 to 2**64 - 1. When it has something to do, `wait` or `take`
+    hands that number out once, and the subscription has to be watched again. An event loop watches `fileno`, or gives
+    `call` a callable.
+    """
+
+    def __new__(cls, bus: Bus) -> Wakeups: ...
+    def watch(self, subscription: Subscription, token: int) -> None:
+        """Register a subscription under a number, for the next time it has something to do."""
+
+    def unwatch(self, subscription: Subscription, token: int) -> None:
+        """Take the registration of a subscription back."""
+
+    def watch_space(self, blocked: BlockedPublish, token: int) -> None:
+        """Register a publish that waits for room under a number, for the next time there may be some."""
+
+    def unwatch_space(self, blocked: BlockedPublish, token: int) -> None:
+        """Take the registration of a publish back."""
+
+    def wake_with(self, token: int) -> None:
+        """Wake who waits here, with a number of the caller's choice."""
+
+    def wait(self) -> list[int]:
+        """Wait until there are numbers to hand out, and return them."""
+
+    def take(self) -> list[int]:
+        """Return the numbers there are now, possibly none, and empty the file descriptor."""
+
+    def fileno(self) -> int:
+        """Return a file descriptor that becomes readable when there is a number to take. Not on Windows.
+
+        Raises
+        ------
+        OSError
+            The system has none to give, or a callable is called instead.
+        """
+
+    def call(self, callable: Callable[[], object]) -> None:
+        """Give what is called, from whatever thread, when there is a number to take after there was none."""

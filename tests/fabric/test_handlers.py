@@ -233,24 +233,25 @@ class TestCoroutines:
 
     def test_one_coroutine_that_waits_holds_up_no_other(self, fabric):
         seen = []
-        release = None
+        releases_made: list[asyncio.Event] = []
+        made = threading.Event()
 
         @fabric.on("a")
         async def waits(event):
-            nonlocal release
             release = asyncio.Event()
+            releases_made.append(release)
+            made.set()
             await release.wait()
             seen.append("waited")
 
         @fabric.on("b")
         async def releases(event):
-            while release is None:
-                await asyncio.sleep(0)
             seen.append("released")
-            release.set()
+            releases_made[0].set()
 
         with fabric:
             fabric.publish("a", 1)
+            made.wait(30)
             fabric.publish("b", 1)
         assert seen == ["released", "waited"]
 

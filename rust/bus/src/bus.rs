@@ -136,11 +136,11 @@ impl<P: Payload> Bus<P> {
         }
         registry.subscriptions.push(Arc::clone(&subscription));
         registry.for_matching(subscription.pattern(), |topic| {
-            let route = topic.route.load();
+            let route = topic.route();
             let mut subscriptions = Vec::with_capacity(route.subscriptions.len() + 1);
             subscriptions.extend_from_slice(&route.subscriptions);
             subscriptions.push(Arc::clone(&subscription));
-            topic.route.store(Arc::new(Route::new(subscriptions, route.taps.clone())));
+            topic.change_route(Route::new(subscriptions, route.taps.clone()));
         });
         Ok(subscription)
     }
@@ -150,10 +150,10 @@ impl<P: Payload> Bus<P> {
         let mut registry = lock(&self.registry);
         registry.subscriptions.retain(|other| !Arc::ptr_eq(other, subscription));
         registry.for_matching(subscription.pattern(), |topic| {
-            let route = topic.route.load();
+            let route = topic.route();
             let subscriptions =
                 route.subscriptions.iter().filter(|other| !Arc::ptr_eq(other, subscription)).cloned().collect();
-            topic.route.store(Arc::new(Route::new(subscriptions, route.taps.clone())));
+            topic.change_route(Route::new(subscriptions, route.taps.clone()));
         });
         drop(registry);
         subscription.close(reason, victims);
@@ -224,7 +224,7 @@ impl<P: Payload> Bus<P> {
             let mut registry = lock(&self.registry);
             for entry in registry.topics.values_mut() {
                 entry.taps.clear();
-                entry.topic.route.store(Arc::new(Route::new(Vec::new(), Vec::new())));
+                entry.topic.change_route(Route::new(Vec::new(), Vec::new()));
             }
             (std::mem::take(&mut registry.subscriptions), std::mem::take(&mut registry.factories))
         };
@@ -239,9 +239,9 @@ impl<P: Payload> Bus<P> {
 
 impl<P: Payload> Entry<P> {
     fn store_taps(&self) {
-        let route = self.topic.route.load();
+        let route = self.topic.route();
         let taps = self.taps.iter().map(|(_, tap)| Arc::clone(tap)).collect();
-        self.topic.route.store(Arc::new(Route::new(route.subscriptions.clone(), taps)));
+        self.topic.change_route(Route::new(route.subscriptions.clone(), taps));
     }
 }
 

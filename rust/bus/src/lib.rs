@@ -26,6 +26,7 @@ mod error;
 #[cfg(not(loom))]
 mod histogram;
 #[cfg(not(loom))]
+#[allow(unsafe_code)]
 mod publish;
 #[cfg(not(loom))]
 mod subscription;

@@ -5,12 +5,14 @@ use crate::cell::{Envelope, Extras, Payload, Shares};
 use crate::error::BusError;
 use crate::signal::Wake;
 use crate::subscription::{Offer, Subscription};
+use crate::ring::pause;
 use crate::sync::{full_fence, lock};
 use crate::topic::TopicInfo;
 use crate::{CellRef, PRIORITY_NORMAL, Victims};
 use arc_swap::ArcSwap;
 use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
 use smallvec::SmallVec;
+use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -159,17 +161,70 @@ impl<P: Payload> Route<P> {
         let measured = subscriptions.iter().any(|subscription| subscription.options().capacity_bytes.is_some());
         Self { subscriptions, taps, measured }
     }
+
+    /// Whether publishing on it runs no foreign code.
+    fn is_plain(&self) -> bool {
+        !self.measured && self.taps.is_empty()
+    }
 }
 
 /// A topic of a bus; publishers hold it.
+///
+/// A publisher that finds nobody else publishing on the topic borrows the route for the time of one publish, which costs
+/// one exchange of a flag instead of the two of a protected load, and counts without further ones. Who finds the flag
+/// taken does not wait for it, but loads the route in the protected way: publishing stays lock-free. A change of routes
+/// does wait for the flag; its holder runs no foreign code and takes no lock that the changer could hold.
 pub struct Topic<P: Payload> {
     info: Arc<TopicInfo>,
     core: Arc<Core>,
-    pub(crate) route: ArcSwap<Route<P>>,
+    route: ArcSwap<Route<P>>,
     last_time_ns: AtomicI64,
-    published: AtomicU64,
+    borrowed: AtomicBool,
+    lent: UnsafeCell<Lent<P>>,
+    published_beside: AtomicU64,
     /// The critical section of a guarded topic.
-    gate: Mutex<()>,
+    section: Mutex<()>,
+}
+
+/// What the holder of the flag `borrowed` has for itself.
+struct Lent<P: Payload> {
+    route: Arc<Route<P>>,
+    published: AtomicU64,
+}
+
+// SAFETY: what is lent is touched only by the holder of the flag `borrowed`, taken by an acquiring exchange and given back
+// by a releasing store; the count of publishes is read by others, and is atomic. All parts are Send and Sync.
+unsafe impl<P: Payload> Sync for Topic<P> {}
+// SAFETY: as above.
+unsafe impl<P: Payload> Send for Topic<P> {}
+
+/// Subscriptions whose receivers sleep, or that were closed meanwhile.
+type Waking<P> = SmallVec<[Arc<Subscription<P>>; 2]>;
+
+/// Wakes them; gives the stamp through.
+#[inline(always)]
+fn wake<P: Payload>(waking: Waking<P>, outcome: &mut Outcome<P>, stamp: Stamp) -> Stamp {
+    for subscription in waking {
+        subscription.settle(&mut outcome.victims);
+    }
+    stamp
+}
+
+/// The flag `borrowed` of a topic, held.
+struct Borrowed<'a, P: Payload>(&'a Topic<P>);
+
+impl<P: Payload> Borrowed<'_, P> {
+    fn lent(&self) -> &Lent<P> {
+        // SAFETY: the flag is held, and is given back only when this borrow has ended.
+        unsafe { &*self.0.lent.get() }
+    }
+}
+
+impl<P: Payload> Drop for Borrowed<'_, P> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.borrowed.store(false, Ordering::Release);
+    }
 }
 
 impl<P: Payload> std::fmt::Debug for Topic<P> {
@@ -180,14 +235,48 @@ impl<P: Payload> std::fmt::Debug for Topic<P> {
 
 impl<P: Payload> Topic<P> {
     pub(crate) fn new(info: Arc<TopicInfo>, core: Arc<Core>, route: Route<P>) -> Self {
+        let route = Arc::new(route);
         Self {
             info,
             core,
-            route: ArcSwap::from_pointee(route),
+            route: ArcSwap::new(Arc::clone(&route)),
             last_time_ns: AtomicI64::new(i64::MIN),
-            published: AtomicU64::new(0),
-            gate: Mutex::new(()),
+            borrowed: AtomicBool::new(false),
+            lent: UnsafeCell::new(Lent { route, published: AtomicU64::new(0) }),
+            published_beside: AtomicU64::new(0),
+            section: Mutex::new(()),
         }
+    }
+
+    /// The flag, if nobody holds it.
+    #[inline(always)]
+    fn borrow(&self) -> Option<Borrowed<'_, P>> {
+        // The only exchange of the flag; giving it back is a plain store. Not `then_some`: its argument would exist, and be
+        // dropped, where somebody else holds the flag.
+        (!self.borrowed.swap(true, Ordering::Acquire)).then(|| Borrowed(self))
+    }
+
+    /// Where its events go at this moment.
+    pub(crate) fn route(&self) -> Arc<Route<P>> {
+        self.route.load_full()
+    }
+
+    /// Changes where its events go. Every publish that begins after this takes the new route.
+    pub(crate) fn change_route(&self, route: Route<P>) {
+        let route = Arc::new(route);
+        self.route.store(Arc::clone(&route));
+        let mut attempts = 0;
+        let borrowed = loop {
+            match self.borrow() {
+                Some(borrowed) => break borrowed,
+                None => pause(&mut attempts),
+            }
+        };
+        // SAFETY: the flag is held, and `borrowed` has lent nothing out.
+        let before = std::mem::replace(unsafe { &mut (*self.lent.get()).route }, route);
+        drop(borrowed);
+        // Only now: dropping subscriptions may take long.
+        drop(before);
     }
 
     /// Its name and node.
@@ -197,7 +286,9 @@ impl<P: Payload> Topic<P> {
 
     /// How many events were published on it.
     pub fn published(&self) -> u64 {
-        self.published.load(Ordering::Relaxed)
+        // SAFETY: only the atomic count is referred to, never the part that the holder of the flag may change.
+        let lent = unsafe { &(*self.lent.get()).published };
+        lent.load(Ordering::Relaxed) + self.published_beside.load(Ordering::Relaxed)
     }
 
     /// How many subscriptions its events go to.
@@ -212,26 +303,53 @@ impl<P: Payload> Topic<P> {
     // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
     // stalls on store forwarding, which costs more than everything else here but the atomics.
     #[inline(always)]
-    pub fn publish(&self, mut event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
+    pub fn publish(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
         let core = &*self.core;
         if core.closed.load(Ordering::Relaxed) {
             return Err(BusError::Closed);
         }
+        let Some(borrowed) = self.borrow() else { return self.publish_beside(event, outcome) };
+        let lent = borrowed.lent();
+        if lent.route.is_plain() {
+            lent.published.store(lent.published.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            let placed = self.publish_on(&lent.route, event, outcome);
+            drop(borrowed);
+            return placed.map(|(stamp, waking)| wake(waking, outcome, stamp));
+        }
+        drop(borrowed);
+        self.publish_beside(event, outcome)
+    }
+
+    /// Publishes without the flag: somebody else holds it, or foreign code has to run first.
+    #[cold]
+    #[inline(never)]
+    fn publish_beside(&self, mut event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
         let route = self.route.load();
+        self.published_beside.fetch_add(1, Ordering::Relaxed);
         if route.measured {
             // May run foreign code, and so comes before the critical section of a guarded topic.
             event.payload.measure();
         }
-        if !route.taps.is_empty() {
-            return self.publish_guarded(&route, event, outcome);
+        if route.taps.is_empty() {
+            return self.publish_on(&route, event, outcome).map(|(stamp, waking)| wake(waking, outcome, stamp));
         }
+        self.publish_guarded(&route, event, outcome)
+    }
+
+    #[inline(always)]
+    fn publish_on(
+        &self,
+        route: &Route<P>,
+        event: NewEvent<P>,
+        outcome: &mut Outcome<P>,
+    ) -> Result<(Stamp, Waking<P>), BusError> {
+        let core = &*self.core;
         // Unordered: the stamp never steps back by itself, and the line after it holds that of the topic's times.
         let entered_ns = core.source.now_unordered_ns();
         let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
         let time_ns = self.not_before_last(event.time_ns, entered_ns);
-        self.enqueue(&route, event, Observed { stamp, time_ns, entered_ns }, outcome);
-        self.settle(&route, outcome);
-        Ok(stamp)
+        self.enqueue(route, event, Observed { stamp, time_ns, entered_ns }, outcome);
+        Ok((stamp, self.settle(route)))
     }
 
     #[cold]
@@ -253,7 +371,7 @@ impl<P: Payload> Topic<P> {
             samples.push(tap.sample(&event.payload, &mut values).then_some(values));
         }
         let mut firings: SmallVec<[(usize, Firing); 2]> = SmallVec::new();
-        let section = lock(&self.gate);
+        let section = lock(&self.section);
         let entered_ns = core.source.now_ns();
         let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
         let time_ns = self.not_before_last(event.time_ns, entered_ns);
@@ -265,7 +383,7 @@ impl<P: Payload> Topic<P> {
         }
         self.enqueue(route, event, observed, outcome);
         drop(section);
-        self.settle(route, outcome);
+        wake(self.settle(route), outcome, stamp);
         outcome.depth += 1;
         for (index, firing) in firings {
             route.taps[index].fire(&observed, firing, outcome);
@@ -299,7 +417,6 @@ impl<P: Payload> Topic<P> {
 
     #[inline(always)]
     fn enqueue(&self, route: &Route<P>, event: NewEvent<P>, observed: Observed, outcome: &mut Outcome<P>) {
-        self.published.fetch_add(1, Ordering::Relaxed);
         let NewEvent { payload, priority, extras, time_ns: _ } = event;
         let Observed { stamp, time_ns, entered_ns } = observed;
         let references = AtomicU32::new(route.subscriptions.len().max(1) as u32);
@@ -318,12 +435,12 @@ impl<P: Payload> Topic<P> {
         }
     }
 
-    /// After the rings are filled: one fence for all receivers, then whoever sleeps is woken.
-    #[inline]
-    fn settle(&self, route: &Route<P>, outcome: &mut Outcome<P>) {
+    /// After the rings are filled: one fence for all receivers, then a look at who has to be woken. Waking itself comes after
+    /// the route is given back, because it may take long.
+    #[inline(always)]
+    fn settle(&self, route: &Route<P>) -> Waking<P> {
         full_fence();
-        for subscription in &route.subscriptions {
-            subscription.settle(&mut outcome.victims);
-        }
+        let waking = route.subscriptions.iter().filter(|subscription| subscription.wants_settling());
+        waking.cloned().collect()
     }
 }

@@ -200,7 +200,7 @@ impl<T> Drop for Ring<T> {
 }
 
 /// Waits a moment for another thread that is a few instructions from done.
-fn pause(attempts: &mut u32) {
+pub(crate) fn pause(attempts: &mut u32) {
     *attempts += 1;
     if *attempts < 16 && !cfg!(loom) {
         spin_loop();

@@ -299,6 +299,12 @@ impl<P: Payload> Subscription<P> {
         victims.push(cell);
     }
 
+    /// Whether [`Subscription::settle`] has something to do.
+    #[inline]
+    pub(crate) fn wants_settling(&self) -> bool {
+        self.items.is_armed() || self.closed.load(Ordering::Relaxed)
+    }
+
     /// The second half of an offer, after a full fence: wakes who waits, and empties the ring again if the subscription was
     /// closed meanwhile.
     #[inline]

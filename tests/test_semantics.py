@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 import chronofabric as cf
+from chronofabric._core.bus import waiting
 from tests.bus.scripts import run_script
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "semantics.md"
@@ -62,6 +64,21 @@ def until(condition):
             return
         came.wait(0.001)
     pytest.fail("it did not come true")
+
+
+@contextmanager
+def advancing(clock, duration):
+    """Advance a clock by a duration as soon as somebody waits."""
+
+    def advance():
+        until(lambda: waiting() > 0)
+        clock.advance(duration)
+
+    thread = threading.Thread(target=advance)
+    thread.start()
+    yield
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_every_statement_has_a_test_and_every_test_a_statement():
@@ -272,12 +289,12 @@ def test_s20_the_capacity_is_1024_and_the_oldest_goes(fabric):
 
 
 def test_s21_a_block_waits_1_s_and_1024_dead_letters_are_kept(fabric, clock):
-    fabric.subscribe("block", capacity=1, overflow="block")
+    full = fabric.subscribe("block", capacity=1, overflow="block")
     fabric.publish("block", 1)
-    threading.Thread(target=clock.advance, args=("1 s",)).start()
-    with pytest.raises(cf.PublishTimeout) as raised:
+    with advancing(clock, "1 s"), pytest.raises(cf.PublishTimeout) as raised:
         fabric.publish("block", 2)
     assert raised.value.timeout_ns == 1_000_000_000
+    assert full.books().dropped == {"timeout": 1}
     letters = fabric.subscribe("dead", capacity=1, overflow="dead-letter")
     fabric.publish_many("dead", range(1026))
     assert len(letters.dead_letters) == 1024
@@ -322,8 +339,7 @@ def test_s23_priorities_have_four_names_and_four_numbers(fabric):
 @pytest.mark.parametrize("duration", ["1500 us", "1.5 ms", timedelta(microseconds=1500), 0.0015])
 def test_s24_a_duration_is_a_text_a_timedelta_or_seconds(fabric, clock, duration):
     subscription = fabric.subscribe("a")
-    threading.Thread(target=clock.advance, args=(duration,)).start()
-    with pytest.raises(cf.ReceiveTimeout) as raised:
+    with advancing(clock, duration), pytest.raises(cf.ReceiveTimeout) as raised:
         subscription.receive(timeout=duration)
     assert raised.value.timeout_ns == 1_500_000
 
@@ -420,8 +436,7 @@ def test_s33_a_publisher_that_waited_too_long_is_told_who_was_full(fabric, clock
     fuller = fabric.subscribe("a", name="fuller", capacity=1, overflow="block", block_timeout="20 ms")
     after = fabric.subscribe("a", name="after")
     fabric.publish("a", 1)
-    threading.Thread(target=clock.advance, args=("1 s",)).start()
-    with pytest.raises(cf.PublishTimeout) as raised:
+    with advancing(clock, "1 s"), pytest.raises(cf.PublishTimeout) as raised:
         fabric.publish("a", 2)
     assert set(raised.value.subscriptions) == {"full", "fuller"}
     assert raised.value.topic == "a"
@@ -594,7 +609,7 @@ def test_s44_s45_the_books_balance_exactly(clock, overflow):
 
 def test_s46_nothing_is_filtered(fabric):
     subscription = fabric.subscribe("a")
-    fabric.publish_many("*".replace("*", "a"), range(3))
+    fabric.publish_many("a", range(3))
     assert subscription.books().filtered == 0
 
 
@@ -604,26 +619,16 @@ def test_s46_nothing_is_filtered(fabric):
 def test_s47_receive_waits_and_poll_does_not(fabric):
     subscription = fabric.subscribe("a")
     assert subscription.poll() is None
-    publisher = threading.Thread(target=lambda: (until(lambda: cf_waiting() > 0), fabric.publish("a", 1)))
+    publisher = threading.Thread(target=lambda: (until(lambda: waiting() > 0), fabric.publish("a", 1)))
     publisher.start()
     assert subscription.receive().payload == 1
     publisher.join(20)
 
 
-def cf_waiting():
-    """Count the calls that wait."""
-    from chronofabric._core.bus import waiting
-
-    return waiting()
-
-
 def test_s48_a_timeout_passes_on_the_nodes_own_time(fabric, clock):
     subscription = fabric.subscribe("a", name="quiet")
-    advance = threading.Thread(target=lambda: (until(lambda: cf_waiting() > 0), clock.advance("1 h")))
-    advance.start()
-    with pytest.raises(cf.ReceiveTimeout) as raised:
+    with advancing(clock, "1 h"), pytest.raises(cf.ReceiveTimeout) as raised:
         subscription.receive(timeout="1 h")
-    advance.join(20)
     assert (raised.value.subscription, raised.value.timeout_ns) == ("quiet", 3_600_000_000_000)
     assert isinstance(raised.value, TimeoutError)
 
@@ -754,7 +759,7 @@ def test_s58_closing_wakes_everybody_who_waits(clock):
     threads = [threading.Thread(target=ending, args=(wait,)) for wait in waits]
     for thread in threads:
         thread.start()
-    until(lambda: cf_waiting() >= len(waits))
+    until(lambda: waiting() >= len(waits))
     fabric.close(drain=0)
     for thread in threads:
         thread.join(20)

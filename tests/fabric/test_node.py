@@ -300,7 +300,7 @@ def interrupted_when(condition):
     from chronofabric._core import bus
 
     def frames(frame):
-        while frame.f_back is not None:
+        while frame is not None:
             yield frame
             frame = frame.f_back
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use chronofabric_bus::{
-    Bus, BusOptions, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, Ring, SubscriptionOptions,
+    Bus, BusOptions, Magazine, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, Ring, SubscriptionOptions,
 };
 use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -12,12 +12,18 @@ use std::sync::Arc;
 
 struct Number(u64);
 
+thread_local! {
+    static MAGAZINE: Magazine<Number> = const { Magazine::new() };
+}
 static POOL: Pool<Number> = Pool::new(4096);
 
 impl Payload for Number {
     type Headers = ();
     fn pool() -> &'static Pool<Self> {
         &POOL
+    }
+    fn magazine<R>(function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
+        MAGAZINE.try_with(function).ok()
     }
     fn measure(&mut self) {}
     fn bytes(&self) -> usize {
@@ -55,9 +61,17 @@ fn ring(criterion: &mut Criterion) {
             let ring = Arc::new(Ring::new(1024));
             let other = Arc::clone(&ring);
             let writer = std::thread::spawn(move || {
-                (0..100_000_u64).for_each(|value| while other.push(value).is_err() { std::thread::yield_now() });
+                (0..100_000_u64).for_each(|value| {
+                    while other.push(value).is_err() {
+                        std::thread::yield_now()
+                    }
+                });
             });
-            (0..100_000).for_each(|_| while ring.pop().is_none() { std::thread::yield_now() });
+            (0..100_000).for_each(|_| {
+                while ring.pop().is_none() {
+                    std::thread::yield_now()
+                }
+            });
             writer.join().unwrap();
         });
     });
@@ -66,9 +80,17 @@ fn ring(criterion: &mut Criterion) {
             let ring = Arc::new(ArrayQueue::new(1024));
             let other = Arc::clone(&ring);
             let writer = std::thread::spawn(move || {
-                (0..100_000_u64).for_each(|value| while other.push(value).is_err() { std::thread::yield_now() });
+                (0..100_000_u64).for_each(|value| {
+                    while other.push(value).is_err() {
+                        std::thread::yield_now()
+                    }
+                });
             });
-            (0..100_000).for_each(|_| while ring.pop().is_none() { std::thread::yield_now() });
+            (0..100_000).for_each(|_| {
+                while ring.pop().is_none() {
+                    std::thread::yield_now()
+                }
+            });
             writer.join().unwrap();
         });
     });

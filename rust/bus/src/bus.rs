@@ -1,5 +1,6 @@
 //! The topics of a node, and the routes between them and the subscriptions.
 
+use crate::Victims;
 use crate::books::Reason;
 use crate::cell::Payload;
 use crate::error::BusError;
@@ -7,7 +8,6 @@ use crate::publish::{Core, Route, Tap, Topic};
 use crate::subscription::{Subscription, SubscriptionOptions};
 use crate::sync::lock;
 use crate::topic::{Pattern, TopicInfo, validate_topic};
-use crate::Victims;
 use chronofabric_clock::{HybridLogicalClock, TimeSource};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,8 +109,12 @@ impl<P: Payload> Bus<P> {
             return Err(BusError::TopicLimit { topic: name.into(), limit: self.options.topics_max });
         }
         let info = Arc::new(TopicInfo::new(name, self.core.clock.node())?);
-        let subscriptions =
-            registry.subscriptions.iter().filter(|subscription| subscription.pattern().matches(name)).cloned().collect();
+        let subscriptions = registry
+            .subscriptions
+            .iter()
+            .filter(|subscription| subscription.pattern().matches(name))
+            .cloned()
+            .collect();
         let taps: Vec<_> =
             registry.factories.iter().filter_map(|(id, factory)| Some((*id, factory.tap(&info)?))).collect();
         let route = Route::new(subscriptions, taps.iter().map(|(_, tap)| Arc::clone(tap)).collect());
@@ -123,11 +127,7 @@ impl<P: Payload> Bus<P> {
     ///
     /// # Errors
     /// [`BusError::Option`], [`BusError::Closed`].
-    pub fn subscribe(
-        &self,
-        pattern: Pattern,
-        options: SubscriptionOptions,
-    ) -> Result<Arc<Subscription<P>>, BusError> {
+    pub fn subscribe(&self, pattern: Pattern, options: SubscriptionOptions) -> Result<Arc<Subscription<P>>, BusError> {
         let subscription = Arc::new(Subscription::new(pattern, options)?);
         let mut registry = lock(&self.registry);
         // Checked under the lock, under which closing empties the registry: none can slip in after it.
@@ -195,8 +195,7 @@ impl<P: Payload> Bus<P> {
 
     /// Every topic, by name.
     pub fn topics(&self) -> Vec<Arc<Topic<P>>> {
-        let mut topics: Vec<_> =
-            lock(&self.registry).topics.values().map(|entry| Arc::clone(&entry.topic)).collect();
+        let mut topics: Vec<_> = lock(&self.registry).topics.values().map(|entry| Arc::clone(&entry.topic)).collect();
         topics.sort_by(|one, other| one.info().name().cmp(other.info().name()));
         topics
     }

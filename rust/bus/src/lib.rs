@@ -15,9 +15,9 @@ mod signal;
 mod sync;
 
 #[cfg(not(loom))]
-mod bus;
-#[cfg(not(loom))]
 mod books;
+#[cfg(not(loom))]
+mod bus;
 #[cfg(not(loom))]
 #[allow(unsafe_code)]
 mod cell;
@@ -40,7 +40,7 @@ pub use signal::{Signal, Wake};
 pub use {
     books::{Books, Reason},
     bus::{Bus, BusOptions, TapFactory, TapId},
-    cell::{CellRef, Envelope, Extras, Payload, Pool},
+    cell::{CellRef, Envelope, Extras, Magazine, Payload, Pool},
     error::{BusError, SyntaxError},
     histogram::{Histogram, Percentiles},
     publish::{Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Values},

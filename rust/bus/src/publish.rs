@@ -3,9 +3,9 @@
 use crate::books::Reason;
 use crate::cell::{Envelope, Extras, Payload, Shares};
 use crate::error::BusError;
+use crate::ring::pause;
 use crate::signal::Wake;
 use crate::subscription::{Offer, Subscription};
-use crate::ring::pause;
 use crate::sync::{full_fence, lock};
 use crate::topic::TopicInfo;
 use crate::{CellRef, PRIORITY_NORMAL, Victims};
@@ -83,12 +83,23 @@ pub struct Outcome<P: Payload> {
     pub victims: Victims<P>,
     /// Receivers that are full and whose policy is to wait.
     pub blocked: SmallVec<[Blocked<P>; 2]>,
+    /// Subscriptions whose receivers sleep, or that were closed meanwhile.
+    waking: SmallVec<[Arc<Subscription<P>>; 2]>,
     depth: usize,
 }
 
 impl<P: Payload> Default for Outcome<P> {
     fn default() -> Self {
-        Self { victims: SmallVec::new(), blocked: SmallVec::new(), depth: 0 }
+        Self { victims: SmallVec::new(), blocked: SmallVec::new(), waking: SmallVec::new(), depth: 0 }
+    }
+}
+
+impl<P: Payload> Outcome<P> {
+    #[inline(always)]
+    fn wake(&mut self) {
+        while let Some(subscription) = self.waking.pop() {
+            subscription.settle(&mut self.victims);
+        }
     }
 }
 
@@ -198,18 +209,6 @@ unsafe impl<P: Payload> Sync for Topic<P> {}
 // SAFETY: as above.
 unsafe impl<P: Payload> Send for Topic<P> {}
 
-/// Subscriptions whose receivers sleep, or that were closed meanwhile.
-type Waking<P> = SmallVec<[Arc<Subscription<P>>; 2]>;
-
-/// Wakes them; gives the stamp through.
-#[inline(always)]
-fn wake<P: Payload>(waking: Waking<P>, outcome: &mut Outcome<P>, stamp: Stamp) -> Stamp {
-    for subscription in waking {
-        subscription.settle(&mut outcome.victims);
-    }
-    stamp
-}
-
 /// The flag `borrowed` of a topic, held.
 struct Borrowed<'a, P: Payload>(&'a Topic<P>);
 
@@ -314,7 +313,8 @@ impl<P: Payload> Topic<P> {
             lent.published.store(lent.published.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             let placed = self.publish_on(&lent.route, event, outcome);
             drop(borrowed);
-            return placed.map(|(stamp, waking)| wake(waking, outcome, stamp));
+            outcome.wake();
+            return placed;
         }
         drop(borrowed);
         self.publish_beside(event, outcome)
@@ -331,25 +331,23 @@ impl<P: Payload> Topic<P> {
             event.payload.measure();
         }
         if route.taps.is_empty() {
-            return self.publish_on(&route, event, outcome).map(|(stamp, waking)| wake(waking, outcome, stamp));
+            let placed = self.publish_on(&route, event, outcome);
+            outcome.wake();
+            return placed;
         }
         self.publish_guarded(&route, event, outcome)
     }
 
     #[inline(always)]
-    fn publish_on(
-        &self,
-        route: &Route<P>,
-        event: NewEvent<P>,
-        outcome: &mut Outcome<P>,
-    ) -> Result<(Stamp, Waking<P>), BusError> {
+    fn publish_on(&self, route: &Route<P>, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
         let core = &*self.core;
         // Unordered: the stamp never steps back by itself, and the line after it holds that of the topic's times.
         let entered_ns = core.source.now_unordered_ns();
         let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
         let time_ns = self.not_before_last(event.time_ns, entered_ns);
         self.enqueue(route, event, Observed { stamp, time_ns, entered_ns }, outcome);
-        Ok((stamp, self.settle(route)))
+        self.settle(route, outcome);
+        Ok(stamp)
     }
 
     #[cold]
@@ -383,7 +381,8 @@ impl<P: Payload> Topic<P> {
         }
         self.enqueue(route, event, observed, outcome);
         drop(section);
-        wake(self.settle(route), outcome, stamp);
+        self.settle(route, outcome);
+        outcome.wake();
         outcome.depth += 1;
         for (index, firing) in firings {
             route.taps[index].fire(&observed, firing, outcome);
@@ -438,9 +437,12 @@ impl<P: Payload> Topic<P> {
     /// After the rings are filled: one fence for all receivers, then a look at who has to be woken. Waking itself comes after
     /// the route is given back, because it may take long.
     #[inline(always)]
-    fn settle(&self, route: &Route<P>) -> Waking<P> {
+    fn settle(&self, route: &Route<P>, outcome: &mut Outcome<P>) {
         full_fence();
-        let waking = route.subscriptions.iter().filter(|subscription| subscription.wants_settling());
-        waking.cloned().collect()
+        for subscription in &route.subscriptions {
+            if subscription.wants_settling() {
+                outcome.waking.push(Arc::clone(subscription));
+            }
+        }
     }
 }

@@ -109,7 +109,8 @@ impl<P: Payload> Subscription<P> {
     /// # Errors
     /// [`BusError::Option`] for a bound out of range.
     pub fn new(pattern: Pattern, options: SubscriptionOptions) -> Result<Self, BusError> {
-        let refuse = |name, value: usize, allowed| Err(BusError::Option { name, value: value.to_string().into(), allowed });
+        let refuse =
+            |name, value: usize, allowed| Err(BusError::Option { name, value: value.to_string().into(), allowed });
         if !(1..=CAPACITY_MAX).contains(&options.capacity) {
             return refuse("capacity", options.capacity, "it must lie between 1 and 67108864 events");
         }

@@ -78,7 +78,11 @@ fn check_segments(text: &str, what: &'static str) -> Result<(), SyntaxError> {
         return error(0, 1, "it is empty; write at least one segment, such as 'plant'");
     }
     if text.len() > TOPIC_BYTES_MAX {
-        return error(TOPIC_BYTES_MAX, 1, &format!("it has {} bytes; at most {TOPIC_BYTES_MAX} are allowed", text.len()));
+        return error(
+            TOPIC_BYTES_MAX,
+            1,
+            &format!("it has {} bytes; at most {TOPIC_BYTES_MAX} are allowed", text.len()),
+        );
     }
     if let Some((start, character)) = text.char_indices().find(|(_, character)| character.is_control()) {
         return error(start, 1, &format!("the control character {character:?} is not allowed"));
@@ -222,7 +226,8 @@ fn partial_wildcard(text: &str, start: usize, segment: &str) -> SyntaxError {
     let stars = segment[offset..].chars().take_while(|character| *character == '*').count();
     let star = if stars == 1 { "*" } else { "**" };
     let (before, after) = (&segment[..offset], &segment[offset + stars..]);
-    let parts: Vec<_> = [before, star, after].into_iter().filter(|part| !part.is_empty() && !part.contains("***")).collect();
+    let parts: Vec<_> =
+        [before, star, after].into_iter().filter(|part| !part.is_empty() && !part.contains("***")).collect();
     let rest = &text[start + segment.len()..];
     let fixed = format!("{}{}{rest}", &text[..start], parts.join("/"));
     let hint = format!("'{star}' must be a whole segment; write '{fixed}' or use regex('...')");

@@ -125,7 +125,8 @@ fn dead_letters_are_bounded_and_the_newest_is_dropped_when_they_are_full() {
     assert_eq!(books.dead_lettered[Reason::Overflow as usize], 2);
     assert_eq!(books.dropped[Reason::DeadLettersFull as usize], 2);
     assert_eq!(books.balance(), 0);
-    let kept: Vec<_> = subscription.take_dead_letters(9).into_iter().map(|l| l.event.payload().unwrap().number).collect();
+    let kept: Vec<_> =
+        subscription.take_dead_letters(9).into_iter().map(|l| l.event.payload().unwrap().number).collect();
     assert_eq!(kept, [1, 2]);
 }
 
@@ -137,7 +138,9 @@ fn a_bound_in_bytes_holds_over_all_priorities_and_a_payload_beyond_it_is_never_q
     let options = SubscriptionOptions { capacity_bytes: Some(20), ..options(100, Overflow::DropOldest) };
     let subscription = bus.subscribe(Pattern::parse("a").unwrap(), options).unwrap();
     let send = |number, size, priority| {
-        topic.publish(NewEvent { priority, ..NewEvent::new(Counted::sized(number, size)) }, &mut Outcome::default()).unwrap();
+        topic
+            .publish(NewEvent { priority, ..NewEvent::new(Counted::sized(number, size)) }, &mut Outcome::default())
+            .unwrap();
     };
     for (number, size, priority) in [(0, 10, 0), (1, 10, 1), (2, 21, 1), (3, 10, 3), (4, 15, 1)] {
         send(number, size, priority);

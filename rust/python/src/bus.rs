@@ -62,7 +62,11 @@ impl Bus {
         }
         let source = clock.clock.source().clone();
         let bus = node::Bus::new(source, Arc::clone(&clock.clock), BusOptions { topics_max });
-        Ok(Self { node: Arc::new(Node::new(name, bus)), publishers: PyDict::new(py).unbind(), worker: Mutex::default() })
+        Ok(Self {
+            node: Arc::new(Node::new(name, bus)),
+            publishers: PyDict::new(py).unbind(),
+            worker: Mutex::default(),
+        })
     }
 
     /// Publishes one payload on a topic by name.

@@ -141,7 +141,8 @@ pub(crate) fn source_of(value: &Bound<'_, PyAny>) -> PyResult<Source> {
     match value.cast::<PyString>() {
         Ok(name) => Registry::process().lookup(name.to_str()?).map_err(|error| clock_error(py, &error)),
         Err(_) => {
-            let hint = "it must be the name of a registered time source, such as 'counter' or 'system', or a time source";
+            let hint =
+                "it must be the name of a registered time source, such as 'counter' or 'system', or a time source";
             Err(errors::argument(py, "clock", value, hint))
         }
     }

@@ -87,11 +87,8 @@ impl Event {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let payload = payload(py, &self.cell)?;
         let shown = payload.bind(py).repr()?.to_string();
-        let shown: String = if shown.chars().count() > 80 {
-            shown.chars().take(77).chain("...".chars()).collect()
-        } else {
-            shown
-        };
+        let shown: String =
+            if shown.chars().count() > 80 { shown.chars().take(77).chain("...".chars()).collect() } else { shown };
         Ok(format!("Event(topic='{}', time={}, payload={shown})", self.cell.topic().name(), self.cell.time_ns))
     }
 }

@@ -117,7 +117,9 @@ impl Core {
     fn field(&self, content: &Content, index: usize) -> Result<f64, String> {
         let Some(field) = self.fields.get(index) else { return Err("no such field".to_owned()) };
         let value = match content {
-            Content::Record(record) => record.number(&field.name).ok_or_else(|| format!("there is no field '{}'", field.name)),
+            Content::Record(record) => {
+                record.number(&field.name).ok_or_else(|| format!("there is no field '{}'", field.name))
+            }
             Content::Object(object) => Python::attach(|py| field.read(object.bind(py))),
             Content::Measured(measured) => Python::attach(|py| field.read(measured.0.bind(py))),
         };
@@ -263,7 +265,13 @@ struct OneOfSeveral {
 }
 
 /// Reads some fields of a payload, or counts why it cannot.
-fn sample(core: &Core, topic: &TopicInfo, content: &Content, fields: impl Iterator<Item = usize>, values: &mut Values) -> bool {
+fn sample(
+    core: &Core,
+    topic: &TopicInfo,
+    content: &Content,
+    fields: impl Iterator<Item = usize>,
+    values: &mut Values,
+) -> bool {
     for index in fields {
         match core.field(content, index) {
             Ok(value) => values.push(value),
@@ -331,7 +339,8 @@ impl TapFactory<Content> for Factory {
                 Some(Arc::new(OneTopic { core, topic: watched, state }))
             }
             Scope::Signals(signals) => {
-                let fed: Vec<_> = signals.iter().filter(|(name, _)| name == topic.name()).map(|(_, index)| *index).collect();
+                let fed: Vec<_> =
+                    signals.iter().filter(|(name, _)| name == topic.name()).map(|(_, index)| *index).collect();
                 if fed.is_empty() {
                     return None;
                 }
@@ -395,20 +404,20 @@ impl Guard {
             (None, Some(signals)) => joint_scope(py, &formula, &signals)?,
             _ => {
                 let value = name.into_pyobject(py)?;
-                return Err(errors::argument(py, "guard", value.as_any(), "give either on=pattern or signals={name: topic}"));
+                return Err(errors::argument(
+                    py,
+                    "guard",
+                    value.as_any(),
+                    "give either on=pattern or signals={name: topic}",
+                ));
             }
         };
         let topic = |name: &str| node.bus.topic(name).map_err(|error| node.error(py, &error));
         let fired_topic = topic(&format!("guard/{name}"))?;
         let robustness_topic = robustness.then(|| topic(&format!("guard/{name}/robustness"))).transpose()?;
         let function = function.map(|address| function_at(py, address)).transpose()?;
-        let actions = Actions {
-            publish: publish.map(topic).transpose()?,
-            flag,
-            function,
-            log,
-            command: command.map(Arc::from),
-        };
+        let actions =
+            Actions { publish: publish.map(topic).transpose()?, flag, function, log, command: command.map(Arc::from) };
         let worker = if actions.log || actions.command.is_some() { Some(bus.get().worker()?) } else { None };
         let rule = Rule { formula, fires_when, hysteresis, max_samples };
         let core = Arc::new(Core {
@@ -481,7 +490,11 @@ impl Guard {
 }
 
 /// Which signal of a formula comes from which topic and field.
-fn joint_scope(py: Python<'_>, formula: &Formula, signals: &[(String, String, String)]) -> PyResult<(Scope, Vec<Field>)> {
+fn joint_scope(
+    py: Python<'_>,
+    formula: &Formula,
+    signals: &[(String, String, String)],
+) -> PyResult<(Scope, Vec<Field>)> {
     let mut scope = Vec::new();
     let mut fields = Vec::new();
     for (index, wanted) in formula.signals().iter().enumerate() {

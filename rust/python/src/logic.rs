@@ -28,9 +28,9 @@ pub(crate) fn formula_of(value: &Bound<'_, PyAny>) -> PyResult<Parsed> {
         return Ok(formula.get().0.clone());
     }
     let py = value.py();
-    let text: String = value
-        .extract()
-        .map_err(|_| errors::argument(py, "formula", value, "it must be a text such as 'value > 80' or a cf.logic.Formula"))?;
+    let text: String = value.extract().map_err(|_| {
+        errors::argument(py, "formula", value, "it must be a text such as 'value > 80' or a cf.logic.Formula")
+    })?;
     Parsed::parse(&text).map_err(|error| formula_error(py, &error))
 }
 
@@ -139,7 +139,8 @@ impl Monitor {
         }
         if sample.len() != self.names.len() || given != sample.len() {
             let wanted = self.formula.signals().join(", ");
-            let message = format!("the formula reads {wanted}, but {given} values were given; give exactly these by name");
+            let message =
+                format!("the formula reads {wanted}, but {given} values were given; give exactly these by name");
             return Err(errors::exception(py, "ArgumentError", &message, |attributes| {
                 attributes.set_item("argument", "values")?;
                 attributes.set_item("value", values)

@@ -111,10 +111,7 @@ pub(crate) fn forked() {
 }
 
 /// Starts a thread that no signal is delivered to: signals belong to Python's main thread.
-pub(crate) fn spawn(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> std::io::Result<std::thread::JoinHandle<()>> {
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         block_signals();
         body();

@@ -2,15 +2,19 @@
 
 use crate::columns::{self, Kind, Table};
 use crate::errors;
-use chronofabric_bus::{Payload, Pool};
+use chronofabric_bus::{Magazine, Payload, Pool};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString};
 use std::sync::Arc;
 
 /// How many unused cells the process keeps.
-const CELLS_KEPT: usize = 8192;
+const CELLS_KEPT: usize = 1 << 16;
 
 static POOL: Pool<Content> = Pool::new(CELLS_KEPT);
+
+thread_local! {
+    static MAGAZINE: Magazine<Content> = const { Magazine::new() };
+}
 
 /// A payload, in two words.
 pub(crate) enum Content {
@@ -39,6 +43,11 @@ impl Payload for Content {
 
     fn pool() -> &'static Pool<Self> {
         &POOL
+    }
+
+    #[inline]
+    fn magazine<R>(function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
+        MAGAZINE.try_with(function).ok()
     }
 
     fn measure(&mut self) {
@@ -76,7 +85,9 @@ impl Content {
             let message = format!(
                 "a {name} can be read only once, but every subscriber would read it; wrap it: publish(cf.Table(reader))"
             );
-            return Err(errors::exception(py, "PayloadError", &message, |attributes| attributes.set_item("kind", name)));
+            return Err(errors::exception(py, "PayloadError", &message, |attributes| {
+                attributes.set_item("kind", name)
+            }));
         }
         Ok(Self::Object(Py::new(py, Table::import(object)?)?.into_any()))
     }

@@ -45,7 +45,12 @@ pub(crate) struct Accompaniment<'a, 'py> {
 /// A priority by number or name.
 pub(crate) fn priority_of(value: &Bound<'_, PyAny>) -> PyResult<u8> {
     let refuse = || {
-        errors::argument(value.py(), "priority", value, "it must be 'low', 'normal', 'high', 'urgent' or a number from 0 to 3")
+        errors::argument(
+            value.py(),
+            "priority",
+            value,
+            "it must be 'low', 'normal', 'high', 'urgent' or a number from 0 to 3",
+        )
     };
     if let Ok(name) = value.cast::<PyString>() {
         return match name.to_str()? {
@@ -71,7 +76,9 @@ impl Publisher {
         node.check(py)?;
         let priority = priority.map_or(Ok(PRIORITY_NORMAL), priority_of)?;
         let arrow_schema = match schema {
-            Some(schema) if !schema.hasattr("__arrow_c_schema__")? && schema.extract::<&str>().ok() != Some("arrow") => {
+            Some(schema)
+                if !schema.hasattr("__arrow_c_schema__")? && schema.extract::<&str>().ok() != Some("arrow") =>
+            {
                 let hint = "it must be 'arrow' for any Arrow data, or a schema such as pyarrow.schema(...)";
                 return Err(errors::argument(py, "schema", schema, hint));
             }
@@ -331,8 +338,11 @@ impl Publisher {
         }
         let started_ns = self.node.bus.source().now_ns();
         let timeout_ns = |blocked: &Waiting| blocked.subscription().options().block_timeout_ns;
-        let waiting =
-            outcome.blocked.drain(..).map(|blocked| (started_ns.saturating_add(timeout_ns(&blocked)), blocked)).collect();
+        let waiting = outcome
+            .blocked
+            .drain(..)
+            .map(|blocked| (started_ns.saturating_add(timeout_ns(&blocked)), blocked))
+            .collect();
         Ok(Some(BlockedPublish {
             waiting: Mutex::new(waiting),
             expired: Mutex::default(),

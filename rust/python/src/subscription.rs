@@ -84,9 +84,9 @@ pub(crate) fn pattern_of(object: &Bound<'_, PyAny>) -> PyResult<BusPattern> {
         return BusPattern::any(patterns)
             .ok_or_else(|| errors::argument(py, "pattern", object, "give at least one pattern; '**' is every topic"));
     }
-    let text: String = object
-        .extract()
-        .map_err(|_| errors::argument(py, "pattern", object, "it must be a text such as 'plant/*/temperature' or cf.regex('...')"))?;
+    let text: String = object.extract().map_err(|_| {
+        errors::argument(py, "pattern", object, "it must be a text such as 'plant/*/temperature' or cf.regex('...')")
+    })?;
     BusPattern::parse(&text).map_err(|error| errors::from_bus(py, &error))
 }
 

@@ -151,7 +151,10 @@ struct Shared {
 
 enum Notify {
     #[cfg(unix)]
-    Stream { read: std::os::unix::net::UnixStream, write: std::os::unix::net::UnixStream },
+    Stream {
+        read: std::os::unix::net::UnixStream,
+        write: std::os::unix::net::UnixStream,
+    },
     Callable(Py<PyAny>),
 }
 

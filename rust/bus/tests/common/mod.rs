@@ -1,12 +1,15 @@
 //! A payload that counts how many of it exist.
 #![allow(dead_code)]
 
-use chronofabric_bus::{Bus, BusOptions, NewEvent, Outcome, Payload, Pool, Topic};
+use chronofabric_bus::{Bus, BusOptions, Magazine, NewEvent, Outcome, Payload, Pool, Topic};
 use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 pub static ALIVE: AtomicI64 = AtomicI64::new(0);
+thread_local! {
+    static MAGAZINE: Magazine<Counted> = const { Magazine::new() };
+}
 static POOL: Pool<Counted> = Pool::new(64);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +39,9 @@ impl Payload for Counted {
     type Headers = ();
     fn pool() -> &'static Pool<Self> {
         &POOL
+    }
+    fn magazine<R>(function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
+        MAGAZINE.try_with(function).ok()
     }
     fn measure(&mut self) {}
     fn bytes(&self) -> usize {

@@ -13,8 +13,11 @@ TIMEOUT_S = 60.0
 
 def run_python(code: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     """Run code to its end, which must be a good one unless ``check=False``."""
-    given = {"capture_output": True, "text": True, "check": True, "timeout": TIMEOUT_S, **options}
-    return subprocess.run(_command(code, arguments), **given)  # type: ignore[call-overload]
+    given = {"capture_output": True, "text": True, "timeout": TIMEOUT_S, **options}
+    good = given.pop("check", True)
+    ended = subprocess.run(_command(code, arguments), **given)  # type: ignore[call-overload]
+    assert not good or ended.returncode == 0, f"it ended with {ended.returncode}:\n{ended.stderr}"
+    return ended
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from benchmarks.peers._rounds import Case, main
@@ -24,8 +24,6 @@ IMPORT = (sys.executable, "-c", "import chronofabric")
 
 def cases(quick: bool) -> list[Case]:  # noqa: ARG001 (one start is as quick as it gets)
     """Make the cases; a round is one process, from its start to its end."""
-    for command in (BARE, IMPORT, help_command()):
-        milliseconds(command)  # writes the bytecode
     return [
         Case(
             "wall time of a process that imports chronofabric",
@@ -60,10 +58,21 @@ def help_command() -> tuple[str, ...]:
 
 def milliseconds(command: tuple[str, ...]) -> float:
     """Return the wall time of a process."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    _compile(command)
     started = time.perf_counter()
-    subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    _run(command)
     return (time.perf_counter() - started) * 1e3
+
+
+@cache
+def _compile(command: tuple[str, ...]) -> None:
+    """Have the bytecode written, once."""
+    _run(command)
+
+
+def _run(command: tuple[str, ...]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

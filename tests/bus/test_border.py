@@ -163,8 +163,8 @@ def ending(wait):
             ends.append("closed")
     return body
 waits = [subscription.receive, lambda: subscription.receive(timeout="1 h"), lambda: list(subscription),
-         lambda: list(subscription.payloads()), lambda: list(subscription.batches(3)), lambda: fabric.publish("full", 1),
-         lambda: fabric.publish_many("full", range(5))]
+         lambda: list(subscription.payloads()), lambda: list(subscription.batches(3)),
+         lambda: fabric.publish("full", 1), lambda: fabric.publish_many("full", range(5))]
 threads = [threading.Thread(target=ending(wait)) for wait in waits]
 for thread in threads:
     thread.start()
@@ -210,7 +210,8 @@ def in_child():
         "subscribe": lambda: fabric.subscribe("c"), "on": lambda: fabric.on("c")(print),
         "guard": lambda: fabric.guard("h", on="a", when="value > 1"),
         "receive": subscription.receive, "receive_async": lambda: asyncio.run(run(subscription.receive_async())),
-        "poll": subscription.poll, "poll_batch": lambda: subscription.poll_batch(3), "wait_ready": subscription.wait_ready,
+        "poll": subscription.poll, "poll_batch": lambda: subscription.poll_batch(3),
+        "wait_ready": subscription.wait_ready,
         "next": lambda: next(iterator), "next payload": lambda: next(payloads), "next batch": lambda: next(batches),
         "pause": subscription.pause, "resume": subscription.resume, "books": subscription.books,
         "dead_letters": lambda: subscription.dead_letters, "take": subscription.take_dead_letters,
@@ -243,7 +244,9 @@ def in_child():
 
 
 def test_in_a_forked_child_every_object_raises_forked_error():
-    run_script(FORKED + """
+    run_script(
+        FORKED
+        + """
 child = os.fork()
 if child == 0:
     wrong = in_child()
@@ -256,11 +259,14 @@ fabric.publish("a", 9)
 assert subscription.books().balanced
 ticker.stop()
 fabric.close()
-""")
+"""
+    )
 
 
 def test_a_forked_child_drops_every_object_and_exits_by_itself():
-    finished = run_script(FORKED + """
+    finished = run_script(
+        FORKED
+        + """
 child = os.fork()
 if child == 0:
     started = time.monotonic()
@@ -273,7 +279,8 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert time.monotonic() - started < 0.9, f"the child took {time.monotonic() - started} s to leave"
 ticker.stop()
 fabric.close()
-""")
+"""
+    )
     assert "dropped_s=0." in finished.output
 
 
@@ -291,7 +298,8 @@ with cf.Fabric("border") as fabric:
 
 
 def test_a_child_forked_from_a_thread_hears_control_c():
-    finished = run_script("""
+    finished = run_script(
+        """
 fabric = cf.Fabric("border")
 codes = []
 def fork():
@@ -310,7 +318,9 @@ thread = threading.Thread(target=fork)
 thread.start()
 thread.join()
 assert codes == [0], codes
-""", timeout_s=10)
+""",
+        timeout_s=10,
+    )
     assert delay_ms(finished) < 1000
 
 
@@ -477,7 +487,9 @@ def test_the_interpreter_ends_cleanly(name):
 
 
 def test_the_interpreter_ends_soon_while_a_thread_waits_on_a_fabric_that_nobody_holds():
-    finished = run_script(INTERPRETER_ENDS["while a thread waits on a fabric that nobody holds"] + """
+    finished = run_script(
+        INTERPRETER_ENDS["while a thread waits on a fabric that nobody holds"]
+        + """
 import atexit
 ended = time.monotonic
 sys.began = time.monotonic()
@@ -485,7 +497,8 @@ class Last:
     def __del__(self, now=time.monotonic, began=sys.began, write=os.write):
         write(1, f"delay_ms={(now() - began) * 1e3:.1f}".encode())
 sys.last = Last()
-""")
+"""
+    )
     assert delay_ms(finished) < 500
 
 
@@ -631,7 +644,8 @@ import random
 random_ = random.Random(7)
 for trial in range(300):
     fabric = cf.Fabric("border")
-    subscription = fabric.subscribe("**", capacity=4, overflow=random_.choice(["drop-oldest", "drop-newest", "dead-letter"]))
+    policy = random_.choice(["drop-oldest", "drop-newest", "dead-letter"])
+    subscription = fabric.subscribe("**", capacity=4, overflow=policy)
     things = {"publisher": fabric.publisher("a"), "iterator": iter(subscription), "payloads": subscription.payloads(),
               "batches": subscription.batches(2), "guard": fabric.guard("g", on="a", when="value > 1")}
     for number in range(6): things["publisher"].publish(number)
@@ -780,7 +794,8 @@ assert took[0] < 1, took
 
 
 def test_a_handler_that_exits_is_counted_and_the_others_go_on():
-    finished = run_script("""
+    finished = run_script(
+        """
 with cf.Fabric("border") as fabric:
     seen = []
     @fabric.on("a", name="exits")
@@ -790,5 +805,7 @@ with cf.Fabric("border") as fabric:
     fabric.publish("a", 1); fabric.publish("b", 2)
     wait_for(lambda: seen)
     assert [each["errors"] for each in fabric.report().handlers] == [1, 0]
-""", errors=None)
+""",
+        errors=None,
+    )
     assert "SystemExit: 3" in finished.errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -125,6 +126,16 @@ def test_a_closed_clock_issues_no_stamp(tmp_path):
     with pytest.raises(cf.ClosedError):
         clock.now()
     assert cf.HybridLogicalClock(folder=tmp_path).now() > last
+
+
+def test_a_clock_that_nobody_holds_any_more_gives_the_folder_back(tmp_path):
+    clock = cf.HybridLogicalClock(folder=tmp_path)
+    last = clock.now()
+    del clock
+    gc.collect()
+    again = cf.HybridLogicalClock(folder=tmp_path)
+    assert again.now() > last
+    again.close()
 
 
 def test_a_node_id_and_a_folder_do_not_go_together(tmp_path):

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import threading
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -29,6 +30,11 @@ def clock():
 def fabric(clock):
     with cf.Fabric("plant", clock=clock) as fabric:
         yield fabric
+
+
+def native_function(function):
+    """What a guard calls, from a function of ctypes."""
+    return cf.NativeFunction(ctypes.cast(function, ctypes.c_void_p).value or 0, keep=function)
 
 
 def figures(fabric, name):
@@ -375,8 +381,7 @@ class TestActions:
     def test_a_c_function_is_called_in_the_publishing_thread(self, fabric):
         calls = []
         function = Callback(lambda time_ns, robustness: calls.append((time_ns, robustness, threading.get_ident())))
-        address = ctypes.cast(function, ctypes.c_void_p).value
-        fabric.guard("hot", on="t", when="value > 80", do=cf.NativeFunction(address, keep=function))
+        fabric.guard("hot", on="t", when="value > 80", do=native_function(function))
         fabric.publish("t", 81.5, time=7)
         assert calls == [(7, 1.5, threading.get_ident())]
 
@@ -386,7 +391,7 @@ class TestActions:
 
         calls = []
         function = Callback(lambda time_ns, robustness: calls.append(robustness))
-        native = cf.NativeFunction(ctypes.cast(function, ctypes.c_void_p).value, keep=function)
+        native = native_function(function)
         kept = weakref.ref(function)
         fabric.guard("hot", on="t", when="value > 80", do=native)
         del function, native
@@ -476,7 +481,7 @@ class TestActions:
         assert caplog.text.count("Traceback") == 2
 
     def test_several_actions_happen_together(self, clock, capfd):
-        flag, seen = cf.Flag(), []
+        flag, seen = cf.Flag(), list[cf.Event]()
         with cf.Fabric("plant", clock=clock) as fabric:
             alarms = fabric.subscribe("alarm")
             action = {"kind": "python", "target": seen.append}
@@ -503,7 +508,7 @@ class TestDeadline:
     def slow_by(self, clock, duration):
         """A C function that lets time pass."""
         function = Callback(lambda time_ns, robustness: clock.advance(duration))
-        return cf.NativeFunction(ctypes.cast(function, ctypes.c_void_p).value, keep=function)
+        return native_function(function)
 
     def test_native_actions_that_begin_late_are_counted(self, fabric, clock):
         fabric.guard("slow", on="t", when="value > 80", do=self.slow_by(clock, "6 ms"), deadline="5 ms")
@@ -589,7 +594,7 @@ class TestOrder:
         with cf.Fabric("plant") as fabric:
             events = fabric.subscribe("t", capacity=2, overflow="block", block_timeout="30 s")
             guard = fabric.guard("hot", on="t", when="value > 80")
-            seen = []
+            seen: list[object] = []
             reader = threading.Thread(target=lambda: seen.extend(events.payloads()))
             reader.start()
             fabric.publish_many("t", [0, 81] * 50)
@@ -620,13 +625,16 @@ class TestRemoval:
                     probe.publish(published[number] % 2)
                     published[number] += 1
 
+            def fires(guard):
+                return guard.fired > 0
+
             threads = [threading.Thread(target=publish, args=(number,)) for number in range(3)]
             for thread in threads:
                 thread.start()
             try:
                 for number in range(50):
                     guard = fabric.guard(f"g{number}", on="t", when="value > 0", robustness=number % 2 == 0)
-                    eventually(lambda guard=guard: guard.fired > 0)
+                    eventually(partial(fires, guard))
                     guard.close()
             finally:
                 stop.set()
@@ -656,7 +664,7 @@ class TestRemoval:
 
 class TestThreads:
     def test_of_guards_with_one_name_one_is_made(self, fabric):
-        outcomes = []
+        outcomes: list[str | None] = []
 
         def make(number):
             try:
@@ -666,7 +674,7 @@ class TestThreads:
                 outcomes.append(error.guard)
 
         in_threads(8, make)
-        assert sorted(outcomes) == ["hot"] * 7 + ["made"]
+        assert sorted(map(str, outcomes)) == ["hot"] * 7 + ["made"]
         fabric.publish("t", 100)
         assert figures(fabric, "hot")["fired"] == 1
 

@@ -1,4 +1,4 @@
-"""Sources in a running node: what they publish, that it means the same at every speed, and what happens when one fails."""
+"""Sources in a running node: what they publish, that it is the same at every speed, what happens when one fails."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import csv
 import os
 import threading
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,10 @@ def replayed(path, speed, guards, **options):
             fabric.guard(name, on="plant", when=formula, robustness=True)
         fabric.add_sink(PythonSink(lambda event: seen.append((event.topic, event.time, event.payload)), topics="**"))
         fabric.add_source(source)
-        running = threading.Thread(target=fabric.run)
-        running.start()
-        while running.is_alive():
-            if speed != "max":
-                clock.advance("10000 h")
-            running.join(0.001)
+        if speed != "max":
+            eventually(lambda: source.published)
+            clock.advance("10000 h")  # every further row is due
+        fabric.run()
         assert source_report(fabric, source.name)["errors"] == 0
         figures = [(each["name"], each["fired"], each["evaluated"], each["errors"]) for each in fabric.report().guards]
     assert fabric.report().sinks[0]["written"] == len(seen) == sum(fabric.topics().values())
@@ -62,7 +61,9 @@ class TestSpeeds:
             rows = csv.writer(stream)
             rows.writerow(["timestamp", "value"])
             for _ in range(600):
-                rows.writerow([datetime.fromtimestamp(time_s, UTC).isoformat(), round(random_source.uniform(0, 100), 2)])
+                rows.writerow(
+                    [datetime.fromtimestamp(time_s, UTC).isoformat(), round(random_source.uniform(0, 100), 2)]
+                )
                 time_s += random_source.choice([0, 0.25, 1, 1, 1, 7.5])
         return path
 
@@ -118,7 +119,9 @@ class TestSpeeds:
     def test_a_recorded_machine_failure_is_found_at_every_speed(self, data):
         path = data / "nab" / "machine_temperature_system_failure.csv"
         with path.open() as stream:
-            written = [(datetime.fromisoformat(row["timestamp"]), float(row["value"])) for row in csv.DictReader(stream)]
+            written = [
+                (datetime.fromisoformat(row["timestamp"]), float(row["value"])) for row in csv.DictReader(stream)
+            ]
         # Where the clocks went back to winter time, eleven rows step back; they are skipped.
         rows: list[tuple[datetime, float]] = []
         for time, value in written:
@@ -128,7 +131,9 @@ class TestSpeeds:
         # The same by hand: below 45 at every sample of the last two hours, both ends included.
         below, expected = 0, []
         for index, (time, _) in enumerate(rows):
-            window = [value for at, value in rows[max(0, index - 60) : index + 1] if (time - at).total_seconds() <= 7200]
+            window = [
+                value for at, value in rows[max(0, index - 60) : index + 1] if (time - at).total_seconds() <= 7200
+            ]
             holds = (time - rows[0][0]).total_seconds() >= 7200 and max(window) < 45
             expected += [time] if holds and not below else []
             below = holds
@@ -143,7 +148,9 @@ class TestSpeeds:
 class TestFailures:
     def test_a_row_that_breaks_in_the_middle_ends_its_source_after_the_rows_before(self, tmp_path, caplog):
         path = tmp_path / "plant.csv"
-        path.write_text("time,value\n" + "".join(f"1970-01-01T00:00:0{n},{n}\n" for n in range(5)) + "1970-01-01T00,\x00")
+        path.write_text(
+            "time,value\n" + "".join(f"1970-01-01T00:00:0{n},{n}\n" for n in range(5)) + "1970-01-01T00,\x00"
+        )
         with cf.Fabric("plant", clock=cf.SimulatedClock()) as fabric:
             events = fabric.subscribe("**")
             fabric.add_source(FileSource(path, topic="plant", time="time", speed="max"))
@@ -217,10 +224,11 @@ class TestEnd:
         with cf.Fabric("plant") as fabric:
             events = fabric.subscribe("n")
             fabric.add_source(PythonSource([1, 2], topic="n", name="first"))
+            eventually(lambda: source_report(fabric, "first")["done"])
             fabric.add_source(PythonSource(waits, topic="n", name="second"))
             running = threading.Thread(target=fabric.run)
             running.start()
-            eventually(lambda: source_report(fabric, "first")["done"])
+            running.join(0.01)
             assert running.is_alive()
             go_on.set()
             joined(running)
@@ -274,6 +282,13 @@ class TestEnd:
         fabric.start()
         eventually(lambda: fabric.closed and source_report(fabric, "closes")["done"])
         assert source_report(fabric, "closes")["errors"] == 0
+
+    def test_a_stop_that_was_asked_for_is_not_taken_back_by_a_source(self):
+        with cf.Fabric("plant") as fabric:
+            fabric.stop()
+            fabric.add_source(PythonSource(lambda: None, topic="n", rate="10 Hz", name="never"))
+            fabric.run()
+            assert not fabric.closed
 
     def test_a_closed_node_takes_no_source(self):
         fabric = cf.Fabric("plant")
@@ -416,7 +431,7 @@ class TestHost:
             events = fabric.subscribe("host/**", capacity=10_000)
             alive = fabric.guard("alive", on=f"host/process/{os.getpid()}", when="alive == 1")
             fabric.add_source(HostSource("host", rate="50 Hz", processes=[os.getpid()]))
-            wanted, seen = {"host/cpu", "host/memory", "host/load", f"host/process/{os.getpid()}"}, {}
+            wanted, seen = {"host/cpu", "host/memory", "host/load", f"host/process/{os.getpid()}"}, dict[str, Any]()
             while not wanted <= set(seen):
                 event = events.receive(timeout="30 s")
                 seen[event.topic] = event.payload

@@ -29,6 +29,7 @@ __all__ = [
     "Subscription",
     "Timer",
     "Wakeups",
+    "calling",
     "forked",
     "regex",
     "validate_topic",
@@ -180,7 +181,23 @@ class Pattern:
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
-    def __reduce__(self) -> tuple[Callable[[str], Pattern], tuple[str]]: ...
+    def __reduce__(self) -> tuple[Callable[..., Pattern], tuple[str | list[Pattern]]]: ...
+
+def union(patterns: Sequence[str | Pattern]) -> Pattern:
+    """Make one pattern of several: an event that several match is received once.
+
+    Parameters
+    ----------
+    patterns
+        At least one pattern or text.
+
+    Raises
+    ------
+    chronofabric.PatternError
+        One of them is no pattern.
+    chronofabric.ArgumentError
+        There is none.
+    """
 
 def regex(text: str) -> Pattern:
     r"""Make a pattern from a regular expression that must match whole topics.
@@ -229,6 +246,9 @@ def validate_topic(text: str) -> None:
 
 def waiting() -> int:
     """Return how many calls wait without the interpreter at this moment, in all fabrics of the process."""
+
+def calling() -> int:
+    """Return how many calls run Python code from Rust at this moment, such as a generator given to `publish_many`."""
 
 def forked() -> None:
     """Tell the module that this process was forked: what was made before refuses to work from now on."""
@@ -282,6 +302,13 @@ class Bus:
     ) -> None:
         """Publish one payload on a topic by name, as `Publisher.publish` does."""
 
+    def check(self) -> None:
+        """Raise `chronofabric.ForkedError` in a process forked from the node's."""
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process was forked from the node's."""
+
     def now(self) -> int:
         """Read the node's time, in nanoseconds since the Unix epoch."""
 
@@ -307,7 +334,10 @@ class Bus:
         """How many topics there are."""
 
     def pending(self) -> list[dict[str, Any]]:
-        """Return of each open subscription what is ``pending``, its last ``receiver``, and whether it is ``paused``."""
+        """Return of each open subscription what is ``pending``, its last ``receiver``, and whether it is ``paused``.
+
+        ``received_elsewhere`` says whether the last receiver is another thread than this one, and still lives.
+        """
 
     def subscriptions(self) -> list[dict[str, Any]]:
         """Return the figures of every subscription, those closed with the bus too.
@@ -614,7 +644,7 @@ class Subscription:
 
     @property
     def receiver(self) -> int:
-        """The thread that received last, as `threading.get_ident` names it; 0 for none."""
+        """The number of the thread that received last, never given out twice; 0 for none."""
 
     def books_dict(self) -> dict[str, Any]:
         """Return the books by name; `chronofabric.Subscription.books` makes `Books` of them."""

@@ -32,6 +32,9 @@ __all__ = ["Fabric"]
 
 _DRAIN_S = 5.0
 _POLL_S = 0.002
+_SIGNAL_SLICE_S = 0.05
+"""How long `run` sleeps at most before it looks for Ctrl-C and at its clock."""
+
 _FINISH_S = 30.0
 """How long a sink may take to finish its file once all its events have been given to it."""
 
@@ -104,6 +107,7 @@ class Fabric:
         self._closing = False
         self._dropped: dict[str, int] = {}
         self._stop = threading.Event()
+        self._stop_asked = False
         self._handlers = Handlers(self._core, name, self.stop)
         self._guards: dict[str, Guard] = {}
         self._guard_handlers: dict[str, Handler] = {}
@@ -407,7 +411,7 @@ class Fabric:
         Parameters
         ----------
         name
-            Its name, unique in the node.
+            Its name, unique in the node; that of a guard that was taken away is free again.
         on
             The topics it judges, each by itself. A bare number is the field ``value``.
         signals
@@ -495,6 +499,10 @@ class Fabric:
             self._refuse_when_closed()
             running = RunningSource(source, self, self._source_ended)
             self._sources.append(running)
+            # That those before it have ended is no reason to end the run any more.
+            self._stop.clear()
+            if self._stop_asked:
+                self._stop.set()
             if self._running:
                 running.start()
 
@@ -562,11 +570,12 @@ class Fabric:
         """
         until_ns = None if duration is None else self._clock.now() + _nanoseconds(duration, "duration")
         self.start()
-        slice_s = 0.001 if self._core.simulated else 0.05
+        slice_s = 0.001 if self._core.simulated else _SIGNAL_SLICE_S
         try:
             while not self._stop.is_set():
                 if until_ns is None:
-                    self._stop.wait(0.05 if os.name == "nt" else None)
+                    # In slices: a signal just before the wait, or one that another thread was given, does not end it.
+                    self._stop.wait(_SIGNAL_SLICE_S)
                     continue
                 left_s = (until_ns - self._clock.now()) / 1e9
                 if left_s <= 0:
@@ -577,6 +586,7 @@ class Fabric:
 
     def stop(self) -> None:
         """End `run`, from any thread or signal handler. The node is closed by who entered it."""
+        self._stop_asked = True
         self._stop.set()
 
     def close(self, drain: Duration = _DRAIN_S) -> Mapping[str, int]:
@@ -601,7 +611,7 @@ class Fabric:
                 return dict(self._dropped)
             self._closing = True
         until_s = _time.monotonic() + drain_s
-        self._stop.set()
+        self.stop()
         for source in self._sources:
             source.stop_token.set()
         for source in self._sources:

@@ -144,6 +144,11 @@ class RunningSink(_Part):
         """Whether nothing waits for it and nothing is in its hands; while it asks itself, it cannot go on."""
         return self.done.is_set() or self.is_here or (self.subscription.pending == 0 and not self._busy)
 
+    @property
+    def dropped(self) -> int:
+        """Events that never reached the sink, because it was full for too long, failed, or was not done in time."""
+        return sum(self.subscription.books().dropped.values())
+
     def start(self) -> None:
         """Open it, so that what is wrong with it is raised here, and start its thread."""
         self.part.open(self._node)
@@ -176,5 +181,5 @@ class RunningSink(_Part):
 
     def report(self) -> dict[str, Any]:
         """Return its figures."""
-        counts = {count: getattr(self, count) for count in ("written", "skipped", "lost")}
+        counts = {count: getattr(self, count) for count in ("written", "skipped", "lost", "dropped")}
         return {"name": self.name, **counts, "errors": self.errors, "error": self.error}

@@ -1,7 +1,7 @@
 //! The way of an event from its publisher into the rings.
 
 use crate::books::Reason;
-use crate::cell::{Envelope, Extras, Payload, Shares};
+use crate::cell::{Extras, Parts, Payload, Shares};
 use crate::error::BusError;
 use crate::ring::pause;
 use crate::signal::Wake;
@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
 use smallvec::SmallVec;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// How deep guards may publish onto guarded topics before it is taken for a loop.
@@ -418,10 +418,8 @@ impl<P: Payload> Topic<P> {
     fn enqueue(&self, route: &Route<P>, event: NewEvent<P>, observed: Observed, outcome: &mut Outcome<P>) {
         let NewEvent { payload, priority, extras, time_ns: _ } = event;
         let Observed { stamp, time_ns, entered_ns } = observed;
-        let references = AtomicU32::new(route.subscriptions.len().max(1) as u32);
-        let payload = Some(payload);
-        let envelope = Envelope { stamp, time_ns, entered_ns, extras, payload, priority, references };
-        let shares = Shares::new(&self.info, envelope);
+        let parts = Parts { payload, extras, priority, stamp, time_ns, entered_ns };
+        let shares = Shares::new(&self.info, parts, route.subscriptions.len());
         if route.subscriptions.is_empty() {
             // Nobody wants it; it is dropped with the other victims.
             outcome.victims.extend(shares);

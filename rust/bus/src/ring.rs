@@ -102,7 +102,7 @@ impl<T> Ring<T> {
     ///
     /// # Errors
     /// The value itself, when `capacity` values are inside.
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, value: T) -> Result<(), T> {
         let mut attempts = 0_u32;
         let mut tail = self.tail.0.load(Ordering::Relaxed);

@@ -222,7 +222,7 @@ impl<P: Payload> Subscription<P> {
 
     /// Offers an event under the overflow policy. Who must be dropped goes to `victims`, to be dropped by the caller once it
     /// holds nothing. The caller then passes a full fence and calls [`Subscription::settle`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn offer(&self, cell: CellRef<P>, victims: &mut Victims<P>) -> Offer<P> {
         match self.try_push(cell) {
             Ok(()) => Offer::Settled,
@@ -230,7 +230,7 @@ impl<P: Payload> Subscription<P> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push(&self, cell: CellRef<P>) -> Result<(), CellRef<P>> {
         let ring = self.ring(cell.priority);
         let Some(limit) = self.options.capacity_bytes else { return ring.push(cell) };

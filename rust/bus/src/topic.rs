@@ -194,6 +194,14 @@ impl Pattern {
         }
     }
 
+    /// The patterns of a union; itself where it is none.
+    pub fn parts(&self) -> &[Self] {
+        match &self.matcher {
+            Matcher::Any(patterns) => patterns,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     /// The text it was read from.
     pub fn text(&self) -> &str {
         &self.text

@@ -3,16 +3,16 @@
 use crate::actions::Worker;
 use crate::clock::HybridLogicalClock;
 use crate::errors;
-use crate::event::{Batch, DeadLetter, Event, Flag};
+use crate::event::{Batch, DeadLetter, Flag};
 use crate::guard::{Guard, percentiles};
 use crate::node::{self, Node, Outcome, Victims, detached, lock};
-use crate::publisher::{Accompaniment, BlockedPublish, Publisher};
+use crate::publisher::{Accompaniment, BlockedPublish, Publisher, time_of, topic_text};
 use crate::subscription::{self, Batches, Core, Pattern, Payloads, Subscription, books_dict};
 use crate::timer::Timer;
 use crate::waiting::Wakeups;
 use chronofabric_bus::BusOptions;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList};
 use std::sync::{Arc, Mutex};
 
 /// The bus of one node.
@@ -35,17 +35,22 @@ impl Bus {
     }
 
     #[inline]
-    fn publisher_for<'py>(&self, topic: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Publisher>> {
+    fn publisher_for<'py>(
+        &self,
+        topic: &Bound<'py, PyAny>,
+        payload: &Bound<'py, PyAny>,
+        with: &Accompaniment<'_, 'py>,
+    ) -> PyResult<Bound<'py, Publisher>> {
         let py = topic.py();
         let known = self.publishers.bind(py);
         // What cannot be hashed is no text either, and is refused below.
         if let Ok(Some(publisher)) = known.get_item(topic) {
             return Ok(publisher.cast_into::<Publisher>()?);
         }
-        let Ok(name) = topic.cast::<PyString>() else {
-            return Err(errors::argument(py, "topic", topic, "it must be a text such as 'plant/7/temperature'"));
-        };
-        let publisher = Bound::new(py, Publisher::new(py, &self.node, name.to_str()?, None, None)?)?;
+        let name = topic_text(topic)?;
+        // What is refused must not leave a topic behind.
+        Publisher::check_event(&self.node, payload, with)?;
+        let publisher = Bound::new(py, Publisher::new(py, &self.node, name, None, None)?)?;
         known.set_item(topic, &publisher)?;
         Ok(publisher)
     }
@@ -78,11 +83,23 @@ impl Bus {
         priority: Option<&Bound<'_, PyAny>>,
         deadline: Option<&Bound<'_, PyAny>>,
         headers: Option<&Bound<'_, PyAny>>,
-        time: Option<i64>,
+        time: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         self.node.check(topic.py())?;
-        let publisher = self.publisher_for(topic)?;
-        publisher.get().send(payload, &Accompaniment { priority, deadline, headers, time }, &mut Outcome::default())
+        let with = Accompaniment { priority, deadline, headers, time: time.map(time_of).transpose()? };
+        let publisher = self.publisher_for(topic, payload, &with)?;
+        publisher.get().send(payload, &with, &mut Outcome::default())
+    }
+
+    /// Raises `ForkedError` in a process forked from the node's.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.node.check(py)
+    }
+
+    /// Whether this process was forked from the node's.
+    #[getter]
+    fn forked(&self) -> bool {
+        self.node.is_forked()
     }
 
     /// The node's time, in nanoseconds since the Unix epoch.
@@ -125,9 +142,10 @@ impl Bus {
     }
 
     /// Topics with how many events were published on each, by name.
-    fn topics(&self) -> Vec<(String, u64)> {
+    fn topics(&self, py: Python<'_>) -> PyResult<Vec<(String, u64)>> {
+        self.node.check(py)?;
         let topics = self.node.bus.topics();
-        topics.iter().map(|topic| (topic.info().name().to_owned(), topic.published())).collect()
+        Ok(topics.iter().map(|topic| (topic.info().name().to_owned(), topic.published())).collect())
     }
 
     /// How many topics there are.
@@ -136,12 +154,15 @@ impl Bus {
         self.node.bus.topics_len()
     }
 
-    /// What waits in each open subscription, and who received from it last.
+    /// What waits in each open subscription, who received from it last, and whether that is another thread that still
+    /// lives.
     fn pending<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        self.node.check(py)?;
         let of = |subscription: &Arc<Core>| {
             let state = PyDict::new(py);
             state.set_item("pending", subscription.pending())?;
             state.set_item("receiver", subscription.receiver())?;
+            state.set_item("received_elsewhere", node::is_other_thread(subscription.receiver()))?;
             state.set_item("paused", subscription.is_paused())?;
             Ok(state)
         };
@@ -150,6 +171,7 @@ impl Bus {
 
     /// Books and waiting times of every subscription; after closing, of those that were closed with the node.
     fn subscriptions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.node.check(py)?;
         let mut all = lock(&self.node.closed).clone();
         all.extend(self.node.bus.subscriptions());
         let reports = all.iter().map(|subscription| report(py, subscription)).collect::<PyResult<Vec<_>>>()?;
@@ -183,7 +205,7 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Subscription>()?;
     module.add_class::<Payloads>()?;
     module.add_class::<Batches>()?;
-    module.add_class::<Event>()?;
+    module.add("Event", crate::event_type::class(parent.py())?)?;
     module.add_class::<Batch>()?;
     module.add_class::<DeadLetter>()?;
     module.add_class::<Pattern>()?;
@@ -192,8 +214,10 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Flag>()?;
     module.add_class::<Timer>()?;
     module.add_function(wrap_pyfunction!(subscription::regex, &module)?)?;
+    module.add_function(wrap_pyfunction!(subscription::union, &module)?)?;
     module.add_function(wrap_pyfunction!(validate_topic, &module)?)?;
     module.add_function(wrap_pyfunction!(node::waiting, &module)?)?;
+    module.add_function(wrap_pyfunction!(node::calling, &module)?)?;
     module.add_function(wrap_pyfunction!(node::forked, &module)?)?;
     parent.add_submodule(&module)
 }

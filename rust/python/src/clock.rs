@@ -1,7 +1,7 @@
 //! Time sources, stamps and the hybrid logical clock.
 
 use crate::errors;
-use crate::node::{detached, lock};
+use crate::node::{detached, forks, lock};
 use chronofabric_clock::{
     ClockError, ClockOptions, HybridLogicalClock as Hlc, NodeId, NodeStamp, Registry, Stamp as BusStamp,
     TimeSource as Source,
@@ -247,6 +247,14 @@ impl Stamp {
 pub(crate) struct HybridLogicalClock {
     pub(crate) clock: Arc<Hlc>,
     keeper: Mutex<Option<Keeper>>,
+    forks: u32,
+}
+
+impl HybridLogicalClock {
+    /// Refuses to go on in a forked child: parent and child would give out the same stamps.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if forks() == self.forks { Ok(()) } else { Err(clock_error(py, &ClockError::Forked)) }
+    }
 }
 
 /// The thread that extends the persisted bound before the clock reaches it.
@@ -281,21 +289,23 @@ impl HybridLogicalClock {
             let opened = detached(py, || Hlc::open_with_options(&folder, source, &options));
             let clock = Arc::new(opened.map_err(raise)?);
             let keeper = Mutex::new(Some(Keeper::start(&clock)?));
-            return Ok(Self { clock, keeper });
+            return Ok(Self { clock, keeper, forks: forks() });
         }
         let node = node.map_or_else(NodeId::random, str::parse).map_err(raise)?;
         let clock = Arc::new(Hlc::with_options(source, node, &options).map_err(raise)?);
-        Ok(Self { clock, keeper: Mutex::default() })
+        Ok(Self { clock, keeper: Mutex::default(), forks: forks() })
     }
 
     /// A stamp for something that happens now.
     fn now(&self, py: Python<'_>) -> PyResult<Stamp> {
+        self.check(py)?;
         let stamp = self.clock.now().map_err(|error| clock_error(py, &error))?;
         Ok(Stamp::new(stamp, self.clock.node()))
     }
 
     /// A stamp for the receipt of something stamped elsewhere.
     fn receive(&self, py: Python<'_>, remote: &Stamp) -> PyResult<Stamp> {
+        self.check(py)?;
         let stamp = self.clock.receive(remote.0.stamp).map_err(|error| clock_error(py, &error))?;
         Ok(Stamp::new(stamp, self.clock.node()))
     }
@@ -326,6 +336,10 @@ impl HybridLogicalClock {
 
     /// Gives the folder back. Without a folder there is nothing to do.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if forks() != self.forks {
+            // The thread that kept it and the lock on the folder are the parent's.
+            return Ok(());
+        }
         let keeper = lock(&self.keeper).take();
         let Some(keeper) = keeper else { return Ok(()) };
         detached(py, || {

@@ -467,6 +467,7 @@ impl Guard {
     /// Its figures, as a dictionary.
     fn report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let core = &self.core;
+        core.node.check(py)?;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let robustness = f64::from_bits(count(&core.last_robustness));
         let error = lock(&core.last_error).clone().or_else(|| lock(&core.tally.error).clone());

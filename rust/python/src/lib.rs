@@ -12,6 +12,8 @@ mod clock;
 mod columns;
 mod errors;
 mod event;
+#[allow(unsafe_code)]
+mod event_type;
 mod guard;
 mod logic;
 #[allow(unsafe_code)]

@@ -37,8 +37,8 @@ pub(crate) fn formula_of(value: &Bound<'_, PyAny>) -> PyResult<Parsed> {
 #[pymethods]
 impl Formula {
     #[new]
-    fn new(py: Python<'_>, text: &str) -> PyResult<Self> {
-        Parsed::parse(text).map(Self).map_err(|error| formula_error(py, &error))
+    fn new(text: &Bound<'_, PyAny>) -> PyResult<Self> {
+        formula_of(text).map(Self)
     }
 
     /// The names it reads, in order of first appearance.

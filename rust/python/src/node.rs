@@ -5,7 +5,8 @@ use crate::payload::Content;
 use chronofabric_bus::{BusError, Subscription};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::cell::Cell as Local;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) type Bus = chronofabric_bus::Bus<Content>;
@@ -19,6 +20,31 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// Calls that wait without the interpreter at this moment; interpreter exit lets them finish.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Calls that run Python code from Rust, such as a generator given to `publish_many`; interpreter exit lets them finish,
+/// because a thread that is ended inside of such code would be unwound through Rust.
+static CALLING: AtomicUsize = AtomicUsize::new(0);
+
+/// One more of what is counted, as long as it lives.
+pub(crate) struct Counted(&'static AtomicUsize);
+
+impl Counted {
+    fn new(counter: &'static AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::AcqRel);
+        Self(counter)
+    }
+
+    /// A call that runs Python code.
+    pub(crate) fn calling() -> Self {
+        Self::new(&CALLING)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// The shared part of a node.
 pub(crate) struct Node {
@@ -72,6 +98,65 @@ impl Node {
     }
 }
 
+/// How many forks lie between this process and the one that loaded the module.
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// The numbers of threads that live, each in the place of its remainder. Where more threads live than there are places,
+/// an older one may be taken for ended: then closing does not wait for it to finish what is left. Without a lock, which a
+/// forked child could find taken for ever.
+static LIVING: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+
+fn living(number: u64) -> &'static AtomicU64 {
+    &LIVING[number as usize % LIVING.len()]
+}
+
+/// The number of a thread that receives or publishes: unlike an identifier of the system, never given out again.
+struct Number(u64);
+
+impl Number {
+    fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        living(number).store(number, Ordering::Release);
+        Self(number)
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        let _ = living(self.0).compare_exchange(self.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    static NUMBER: Number = Number::new();
+    static NUMBER_HERE: Local<u64> = const { Local::new(0) };
+}
+
+/// The number of the calling thread; never zero, and never that of a thread that has ended.
+#[inline]
+pub(crate) fn thread_number() -> u64 {
+    match NUMBER_HERE.get() {
+        0 => new_thread_number(),
+        number => number,
+    }
+}
+
+#[cold]
+fn new_thread_number() -> u64 {
+    // A thread in its last moments, whose values are gone already, receives nothing any more.
+    let number = NUMBER.try_with(|number| number.0).unwrap_or(u64::MAX);
+    NUMBER_HERE.set(number);
+    number
+}
+
+/// Whether the thread of a number, other than the calling one, still lives.
+pub(crate) fn is_other_thread(number: u64) -> bool {
+    number != 0 && number != thread_number() && living(number).load(Ordering::Acquire) == number
+}
+
 /// The calling thread as Python's `threading.get_ident` names it; never zero.
 #[inline]
 pub(crate) fn thread_ident() -> u64 {
@@ -87,14 +172,7 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Runs `wait` without the interpreter, counted, so that interpreter exit can let it finish.
 pub(crate) fn detached<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
-    struct Counted;
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            WAITING.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
-    WAITING.fetch_add(1, Ordering::AcqRel);
-    let _counted = Counted;
+    let _counted = Counted::new(&WAITING);
     py.detach(wait)
 }
 
@@ -104,10 +182,19 @@ pub(crate) fn waiting() -> usize {
     WAITING.load(Ordering::Acquire)
 }
 
-/// Told by `os.register_at_fork` in the child.
+/// How many calls run Python code on behalf of one of ours.
+#[pyfunction]
+pub(crate) fn calling() -> usize {
+    CALLING.load(Ordering::Acquire)
+}
+
+/// Told by `os.register_at_fork` in the child: of all threads only the calling one is here, and it is the main one.
 #[pyfunction]
 pub(crate) fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    WAITING.store(0, Ordering::Release);
+    CALLING.store(0, Ordering::Release);
+    crate::waiting::be_main_thread();
 }
 
 /// Starts a thread that no signal is delivered to: signals belong to Python's main thread.

@@ -111,6 +111,15 @@ impl Content {
         }
     }
 
+    /// As [`Content::as_object`], for the last holder.
+    pub(crate) fn into_object(self) -> Option<Py<PyAny>> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Measured(measured) => Some(measured.0),
+            Self::Record(_) => None,
+        }
+    }
+
     /// As [`Content::to_python`], for the last holder.
     #[inline]
     pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {

@@ -2,12 +2,13 @@
 
 use crate::columns::Table;
 use crate::errors;
-use crate::node::{Node, Outcome, Topic, Victims, thread_ident};
+use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
 use crate::payload::Content;
 use crate::subscription::duration_ns;
 use crate::waiting::{Condition, wait};
 use chronofabric_bus::{Blocked, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDateTime, PyDict, PyMapping, PyString};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +17,19 @@ type Waiting = Blocked<Content>;
 
 /// How long a publisher sleeps at most before it looks for room again: subscribers announce room half a ring at a time.
 const ROOM_SLICE: Duration = Duration::from_millis(1);
+
+/// After how many events of one call others get their turn.
+const TURN: usize = 1024;
+
+/// Lets signal handlers and other threads have their turn, so that a list of millions is neither deaf to Ctrl-C nor keeps
+/// the interpreter to itself. By a call of a Python function that does nothing: releasing the interpreter for a moment
+/// would wake those who want it and be back before them, and they would never come to insist on it.
+#[cold]
+fn take_turns(py: Python<'_>) -> PyResult<()> {
+    static NOTHING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let nothing = NOTHING.get_or_try_init(py, || py.eval(c"lambda: None", None, None).map(Bound::unbind))?;
+    nothing.call0(py).map(drop)
+}
 
 /// What every event of a publisher must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,6 +104,16 @@ impl Publisher {
         Ok(Self { topic, node: Arc::clone(node), priority, schema, arrow_schema })
     }
 
+    /// Refuses what [`Publisher::event`] would, before a topic is made for it.
+    #[cold]
+    pub(crate) fn check_event(node: &Node, payload: &Bound<'_, PyAny>, with: &Accompaniment<'_, '_>) -> PyResult<()> {
+        Content::new(payload)?;
+        with.priority.map(priority_of).transpose()?;
+        with.deadline.map(|deadline| instant_ns(node, deadline)).transpose()?;
+        with.headers.map(headers_of).transpose()?;
+        Ok(())
+    }
+
     /// The event to publish, or why it is refused.
     #[inline(always)]
     fn event(&self, payload: &Bound<'_, PyAny>, with: &Accompaniment<'_, '_>) -> PyResult<NewEvent<Content>> {
@@ -102,7 +126,7 @@ impl Publisher {
             event.priority = priority_of(priority)?;
         }
         if with.deadline.is_some() || with.headers.is_some() {
-            let deadline_ns = with.deadline.map(|deadline| self.instant_ns(deadline)).transpose()?;
+            let deadline_ns = with.deadline.map(|deadline| instant_ns(&self.node, deadline)).transpose()?;
             let headers = with.headers.map(headers_of).transpose()?;
             event.extras = Some(Box::new(Extras { deadline_ns, headers }));
         }
@@ -137,18 +161,6 @@ impl Publisher {
         Err(refuse(&format!("topic '{topic}' carries\n{expected}\nbut a table was published with\n{found}")))
     }
 
-    /// A deadline: a duration from now, a `datetime`, or a stamp.
-    #[cold]
-    fn instant_ns(&self, value: &Bound<'_, PyAny>) -> PyResult<i64> {
-        if let Ok(stamp) = value.cast::<crate::clock::Stamp>() {
-            return Ok(stamp.get().time_ns());
-        }
-        if value.is_instance_of::<PyDateTime>() {
-            return value.py().import("chronofabric.duration")?.getattr("instant_ns")?.call1((value,))?.extract();
-        }
-        Ok(self.node.bus.source().now_ns().saturating_add(duration_ns(value, "deadline")?))
-    }
-
     /// Publishes, and waits for room where a subscription asks for that.
     #[inline(always)]
     pub(crate) fn send(
@@ -168,7 +180,7 @@ impl Publisher {
     #[inline(never)]
     fn wait_for_room(&self, py: Python<'_>, outcome: &mut Outcome) -> PyResult<()> {
         let started_ns = self.node.bus.source().now_ns();
-        let me = thread_ident();
+        let me = thread_number();
         let (mut deadlocks, mut timeouts) = (Vec::new(), Vec::new());
         let (mine, others): (Vec<Waiting>, Vec<Waiting>) =
             outcome.blocked.drain(..).partition(|blocked| blocked.subscription().receiver() == me);
@@ -211,6 +223,18 @@ impl Publisher {
     }
 }
 
+/// A deadline: a duration from now, a `datetime`, or a stamp.
+#[cold]
+fn instant_ns(node: &Node, value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    if let Ok(stamp) = value.cast::<crate::clock::Stamp>() {
+        return Ok(stamp.get().time_ns());
+    }
+    if value.is_instance_of::<PyDateTime>() {
+        return value.py().import("chronofabric.duration")?.getattr("instant_ns")?.call1((value,))?.extract();
+    }
+    Ok(node.bus.source().now_ns().saturating_add(duration_ns(value, "deadline")?))
+}
+
 fn would_deadlock(py: Python<'_>, topic: &str, names: Vec<String>) -> PyErr {
     let message = format!(
         "publishing on '{topic}' would wait for {}, which this same thread receives from, so it would wait for itself; \
@@ -235,6 +259,22 @@ pub(crate) fn publish_timeout(py: Python<'_>, topic: &str, names: Vec<String>, t
         attributes.set_item("subscriptions", names)?;
         attributes.set_item("timeout_ns", timeout_ns)
     })
+}
+
+/// A recorded time.
+pub(crate) fn time_of(value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    let number = value.extract::<i64>().ok().filter(|_| !value.is_instance_of::<pyo3::types::PyBool>());
+    let hint = "it must be a whole number of nanoseconds since the Unix epoch";
+    number.ok_or_else(|| errors::argument(value.py(), "time", value, hint))
+}
+
+/// The text of a topic.
+pub(crate) fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    topic
+        .cast::<PyString>()
+        .map_err(PyErr::from)
+        .and_then(|text| text.to_str())
+        .map_err(|_| errors::argument(topic.py(), "topic", topic, "it must be a text such as 'plant/7/temperature'"))
 }
 
 fn headers_of(headers: &Bound<'_, PyAny>) -> PyResult<Py<PyDict>> {
@@ -277,10 +317,7 @@ impl Publisher {
         priority: Option<&Bound<'_, PyAny>>,
         schema: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let Ok(name) = topic.cast::<PyString>() else {
-            return Err(errors::argument(bus.py(), "topic", topic, "it must be a text such as 'plant/7/temperature'"));
-        };
-        Self::new(bus.py(), &bus.get().node, name.to_str()?, priority, schema)
+        Self::new(bus.py(), &bus.get().node, topic_text(topic)?, priority, schema)
     }
 
     /// Publishes one payload.
@@ -291,9 +328,10 @@ impl Publisher {
         priority: Option<&Bound<'_, PyAny>>,
         deadline: Option<&Bound<'_, PyAny>>,
         headers: Option<&Bound<'_, PyAny>>,
-        time: Option<i64>,
+        time: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         self.node.check(payload.py())?;
+        let time = time.map(time_of).transpose()?;
         self.send(payload, &Accompaniment { priority, deadline, headers, time }, &mut Outcome::default())
     }
 
@@ -306,13 +344,22 @@ impl Publisher {
         deadline: Option<&Bound<'_, PyAny>>,
         headers: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
-        self.node.check(payloads.py())?;
+        let py = payloads.py();
+        self.node.check(py)?;
+        if self.node.bus.is_closed() {
+            return Err(self.node.error(py, &chronofabric_bus::BusError::Closed));
+        }
         let with = Accompaniment { priority, deadline, headers, time: None };
         let mut outcome = Outcome::default();
         let mut count = 0;
+        // What is iterated over may be a generator.
+        let _calling = Counted::calling();
         for payload in payloads.try_iter()? {
             self.send(&payload?, &with, &mut outcome)?;
             count += 1;
+            if count % TURN == 0 {
+                take_turns(py)?;
+            }
         }
         Ok(count)
     }
@@ -325,10 +372,11 @@ impl Publisher {
         priority: Option<&Bound<'_, PyAny>>,
         deadline: Option<&Bound<'_, PyAny>>,
         headers: Option<&Bound<'_, PyAny>>,
-        time: Option<i64>,
+        time: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<BlockedPublish>> {
         let py = payload.py();
         self.node.check(py)?;
+        let time = time.map(time_of).transpose()?;
         let event = self.event(payload, &Accompaniment { priority, deadline, headers, time })?;
         let mut outcome = Outcome::default();
         self.topic.publish(event, &mut outcome).map_err(|error| self.node.error(py, &error))?;
@@ -346,6 +394,7 @@ impl Publisher {
         Ok(Some(BlockedPublish {
             waiting: Mutex::new(waiting),
             expired: Mutex::default(),
+            started_ns,
             node: Arc::clone(&self.node),
             topic: self.topic.info().name().to_owned(),
         }))
@@ -366,7 +415,9 @@ impl Publisher {
 #[pyclass(module = "chronofabric._core.bus", frozen)]
 pub(crate) struct BlockedPublish {
     waiting: Mutex<Vec<(i64, Waiting)>>,
-    expired: Mutex<Vec<String>>,
+    /// Which subscriptions it gave up on, and when.
+    expired: Mutex<Vec<(i64, String)>>,
+    started_ns: i64,
     node: Arc<Node>,
     topic: String,
 }
@@ -399,7 +450,8 @@ impl BlockedPublish {
                 continue;
             }
             if now_ns >= deadline_ns {
-                crate::node::lock(&self.expired).push(blocked.subscription().options().name.to_string());
+                let name = blocked.subscription().options().name.to_string();
+                crate::node::lock(&self.expired).push((deadline_ns, name));
                 blocked.give_up(Reason::Timeout, &mut victims);
             } else {
                 left.push((deadline_ns, blocked));
@@ -409,9 +461,10 @@ impl BlockedPublish {
             *crate::node::lock(&self.waiting) = left;
             return Ok(false);
         }
-        let names = std::mem::take(&mut *crate::node::lock(&self.expired));
-        if !names.is_empty() {
-            return Err(publish_timeout(py, &self.topic, names, 0));
+        let expired = std::mem::take(&mut *crate::node::lock(&self.expired));
+        if let Some(last_ns) = expired.iter().map(|(deadline_ns, _)| *deadline_ns).max() {
+            let names = expired.into_iter().map(|(_, name)| name).collect();
+            return Err(publish_timeout(py, &self.topic, names, last_ns.saturating_sub(self.started_ns)));
         }
         if self.node.bus.is_closed() {
             return Err(self.node.error(py, &chronofabric_bus::BusError::Closed));

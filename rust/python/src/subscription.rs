@@ -1,8 +1,9 @@
 //! Receiving: one by one, in batches, bare payloads, blocking and polling.
 
 use crate::errors;
-use crate::event::{Batch, DeadLetter, Event, into_payload};
-use crate::node::{Cell, Node, Victims, thread_ident};
+use crate::event::{Batch, DeadLetter, into_payload};
+use crate::event_type;
+use crate::node::{Cell, Node, Victims, thread_number};
 use crate::payload::Content;
 use crate::waiting::{Condition, wait};
 use chronofabric_bus::{Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
@@ -16,23 +17,30 @@ pub(crate) type Core = chronofabric_bus::Subscription<Content>;
 #[pyclass(module = "chronofabric._core.bus", frozen, eq, hash)]
 pub(crate) struct Pattern(pub(crate) BusPattern);
 
+impl Pattern {
+    /// What makes two patterns the same: the kind and text of each of their parts.
+    fn identity(&self) -> impl Iterator<Item = (bool, &str)> {
+        self.0.parts().iter().map(|part| (part.is_regex(), part.text()))
+    }
+}
+
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        (self.0.text(), self.0.is_regex()) == (other.0.text(), other.0.is_regex())
+        self.identity().eq(other.identity())
     }
 }
 
 impl std::hash::Hash for Pattern {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (self.0.text(), self.0.is_regex()).hash(state);
+        self.identity().for_each(|part| part.hash(state));
     }
 }
 
 #[pymethods]
 impl Pattern {
     #[new]
-    fn new(py: Python<'_>, text: &str) -> PyResult<Self> {
-        BusPattern::parse(text).map(Self).map_err(|error| errors::from_bus(py, &error))
+    fn new(text: &Bound<'_, PyAny>) -> PyResult<Self> {
+        pattern_of(text).map(Self)
     }
 
     /// The text it was made from.
@@ -57,20 +65,42 @@ impl Pattern {
     }
 
     fn __repr__(&self) -> String {
-        let name = if self.0.is_regex() { "regex" } else { "Pattern" };
-        format!("{name}({:?})", self.0.text())
+        let parts: Vec<_> = self
+            .identity()
+            .map(|(is_regex, text)| format!("{}({text:?})", if is_regex { "regex" } else { "Pattern" }))
+            .collect();
+        if parts.len() == 1 { parts.concat() } else { format!("union([{}])", parts.join(", ")) }
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        let maker = if self.0.is_regex() { "regex" } else { "Pattern" };
-        Ok((py.import("chronofabric._core")?.getattr("bus")?.getattr(maker)?, (self.0.text().to_owned(),)))
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let module = py.import("chronofabric._core")?.getattr("bus")?;
+        let parts = self.0.parts();
+        if parts.len() == 1 {
+            let maker = if self.0.is_regex() { "regex" } else { "Pattern" };
+            return Ok((module.getattr(maker)?, PyTuple::new(py, [self.0.text()])?));
+        }
+        let parts: Vec<_> = parts.iter().map(|part| Self(part.clone())).collect();
+        Ok((module.getattr("union")?, PyTuple::new(py, [PyList::new(py, parts)?])?))
     }
+}
+
+/// The union of several patterns: each matching event once.
+#[pyfunction]
+pub(crate) fn union(patterns: &Bound<'_, PyAny>) -> PyResult<Pattern> {
+    pattern_of(patterns).map(Pattern)
 }
 
 /// A pattern from a regular expression that must match whole topics.
 #[pyfunction]
-pub(crate) fn regex(py: Python<'_>, text: &str) -> PyResult<Pattern> {
-    BusPattern::regex(text).map(Pattern).map_err(|error| errors::from_bus(py, &error))
+pub(crate) fn regex(text: &Bound<'_, PyAny>) -> PyResult<Pattern> {
+    let py = text.py();
+    BusPattern::regex(&pattern_text(text)?).map(Pattern).map_err(|error| errors::from_bus(py, &error))
+}
+
+/// The text of a pattern.
+fn pattern_text(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    let hint = "it must be a text such as 'plant/*/temperature' or cf.regex('...')";
+    object.extract().map_err(|_| errors::argument(object.py(), "pattern", object, hint))
 }
 
 /// A pattern, its text, or several of either, which together are one.
@@ -84,10 +114,7 @@ pub(crate) fn pattern_of(object: &Bound<'_, PyAny>) -> PyResult<BusPattern> {
         return BusPattern::any(patterns)
             .ok_or_else(|| errors::argument(py, "pattern", object, "give at least one pattern; '**' is every topic"));
     }
-    let text: String = object.extract().map_err(|_| {
-        errors::argument(py, "pattern", object, "it must be a text such as 'plant/*/temperature' or cf.regex('...')")
-    })?;
-    BusPattern::parse(&text).map_err(|error| errors::from_bus(py, &error))
+    BusPattern::parse(&pattern_text(object)?).map_err(|error| errors::from_bus(py, &error))
 }
 
 /// The receiving end; subclassed in Python, which adds the asynchronous forms.
@@ -122,7 +149,7 @@ enum Received {
 impl Subscription {
     #[inline]
     fn try_receive(&self) -> Option<Cell> {
-        self.core.try_receive(thread_ident(), || self.node.bus.source().now_ns())
+        self.core.try_receive(thread_number(), || self.node.bus.source().now_ns())
     }
 
     #[inline]
@@ -174,6 +201,14 @@ pub(crate) fn duration_ns(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<
     py.import("chronofabric.duration")?.getattr("nanoseconds")?.call((value,), Some(&named))?.extract()
 }
 
+/// A whole number of at least `least`.
+fn count_of(value: &Bound<'_, PyAny>, argument: &str, least: usize) -> PyResult<usize> {
+    let number = value.extract::<usize>().ok().filter(|_| !value.is_instance_of::<pyo3::types::PyBool>());
+    number.filter(|number| *number >= least).ok_or_else(|| {
+        errors::argument(value.py(), argument, value, &format!("it must be a whole number of at least {least}"))
+    })
+}
+
 #[pymethods]
 impl Subscription {
     #[new]
@@ -213,15 +248,15 @@ impl Subscription {
 
     /// The next event; waits for it.
     #[pyo3(signature = (timeout = None))]
-    fn receive(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Event> {
+    fn receive<'py>(&self, py: Python<'py>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         self.node.check(py)?;
         let timeout_ns = timeout.map(|timeout| duration_ns(timeout, "timeout")).transpose()?;
         if let Some(cell) = self.try_receive() {
-            return Ok(Event::new(cell));
+            return event_type::create(py, cell);
         }
         let deadline_ns = timeout_ns.map(|timeout| self.node.bus.source().now_ns().saturating_add(timeout));
         match self.next_waiting(py, deadline_ns)? {
-            Received::Event(cell) => Ok(Event::new(cell)),
+            Received::Event(cell) => event_type::create(py, cell),
             Received::Closed => Err(self.closed_error(py)),
             Received::Timeout => {
                 let name = &self.core.options().name;
@@ -236,29 +271,29 @@ impl Subscription {
     }
 
     /// The next event if there is one now.
-    fn poll(&self, py: Python<'_>) -> PyResult<Option<Event>> {
+    fn poll<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.node.check(py)?;
         let closed = self.core.is_closed();
         match self.try_receive() {
-            Some(cell) => Ok(Some(Event::new(cell))),
+            Some(cell) => event_type::create(py, cell).map(Some),
             None if closed => Err(self.closed_error(py)),
             None => Ok(None),
         }
     }
 
     /// Up to `limit` events that are there now, as a batch; possibly none.
-    fn poll_batch(&self, py: Python<'_>, limit: usize) -> PyResult<Batch> {
+    fn poll_batch(&self, py: Python<'_>, limit: &Bound<'_, PyAny>) -> PyResult<Batch> {
         self.node.check(py)?;
-        Ok(self.take_batch(limit))
+        Ok(self.take_batch(count_of(limit, "limit", 0)?))
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Event>> {
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.next(py)? {
-            Received::Event(cell) => Ok(Some(Event::new(cell))),
+            Received::Event(cell) => event_type::create(py, cell).map(Some),
             _ => Ok(None),
         }
     }
@@ -269,13 +304,9 @@ impl Subscription {
     }
 
     /// An iterator over batches of 1 to `size` events.
-    fn batches(slf: Bound<'_, Self>, size: usize) -> PyResult<Batches> {
-        if size == 0 {
-            let py = slf.py();
-            let value = 0_usize.into_pyobject(py)?;
-            return Err(errors::argument(py, "size", value.as_any(), "a batch holds at least one event"));
-        }
-        Ok(Batches { subscription: slf.unbind(), size })
+    fn batches(slf: Bound<'_, Self>, size: &Bound<'_, PyAny>) -> PyResult<Batches> {
+        slf.get().node.check(slf.py())?;
+        Ok(Batches { size: count_of(size, "size", 1)?, subscription: slf.unbind() })
     }
 
     /// Hands nothing out until `resume`; what arrives meanwhile waits under the overflow policy.
@@ -334,7 +365,7 @@ impl Subscription {
         self.core.options().capacity
     }
 
-    /// The thread that received last, zero for none.
+    /// The number of the thread that received last, zero for none.
     #[getter]
     fn receiver(&self) -> u64 {
         self.core.receiver()
@@ -342,11 +373,13 @@ impl Subscription {
 
     /// The books as a dictionary.
     fn books_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.node.check(py)?;
         books_dict(py, &self.core.books())
     }
 
     /// How long events waited to be received, as a dictionary of percentiles in nanoseconds.
     fn latency<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.node.check(py)?;
         crate::guard::percentiles(py, &self.core.latency())
     }
 
@@ -359,18 +392,20 @@ impl Subscription {
 
     /// Takes dead letters out, oldest first.
     #[pyo3(signature = (limit = None))]
-    fn take_dead_letters(&self, py: Python<'_>, limit: Option<usize>) -> PyResult<Vec<DeadLetter>> {
+    fn take_dead_letters(&self, py: Python<'_>, limit: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<DeadLetter>> {
         self.node.check(py)?;
-        let letters = self.core.take_dead_letters(limit.unwrap_or(usize::MAX));
+        let limit = limit.map_or(Ok(usize::MAX), |limit| count_of(limit, "limit", 0))?;
+        let letters = self.core.take_dead_letters(limit);
         letters.into_iter().map(|letter| DeadLetter::new(py, letter.event, letter.reason.name())).collect()
     }
 
     /// Offers dead letters again, oldest first, as long as there is room; says how many.
     #[pyo3(signature = (limit = None))]
-    fn replay_dead_letters(&self, py: Python<'_>, limit: Option<usize>) -> PyResult<usize> {
+    fn replay_dead_letters(&self, py: Python<'_>, limit: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
         self.node.check(py)?;
+        let limit = limit.map_or(Ok(usize::MAX), |limit| count_of(limit, "limit", 0))?;
         let mut victims = Victims::new();
-        Ok(self.core.replay_dead_letters(limit.unwrap_or(usize::MAX), &mut victims))
+        Ok(self.core.replay_dead_letters(limit, &mut victims))
     }
 
     /// Closes it; what waits is counted as dropped (unsubscribed).
@@ -383,6 +418,7 @@ impl Subscription {
     /// Waits until it has something to do or is closed; `False` when the timeout passed.
     #[pyo3(signature = (timeout_ns = None))]
     fn wait_ready(&self, py: Python<'_>, timeout_ns: Option<i64>) -> PyResult<bool> {
+        self.node.check(py)?;
         let deadline_ns = timeout_ns.map(|timeout| self.node.bus.source().now_ns().saturating_add(timeout));
         wait(py, &self.node, &mut Ready(&self.core), deadline_ns)
     }

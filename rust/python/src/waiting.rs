@@ -30,6 +30,11 @@ pub(crate) fn remember_main_thread(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// Makes the calling thread the main one: it is, in a forked child.
+pub(crate) fn be_main_thread() {
+    MAIN_THREAD.store(thread_ident(), Ordering::Relaxed);
+}
+
 /// A place for one thread to sleep.
 #[derive(Default)]
 pub(crate) struct Parker {

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -652,7 +653,7 @@ def test_s50_bare_payloads(fabric):
 def test_s51_each_event_goes_to_one_of_several_receivers():
     fabric = cf.Fabric("several")
     subscription = fabric.subscribe("a", capacity=10_000)
-    seen = [[], [], []]
+    seen: list[list[int]] = [[], [], []]
     threads = [threading.Thread(target=lambda mine=mine: mine.extend(subscription.payloads())) for mine in seen]
     for thread in threads:
         thread.start()
@@ -681,7 +682,7 @@ def test_s52_a_paused_subscription_buffers_under_its_policy(fabric):
 def test_s53_iterating_ends_when_it_closes(clock, closes):
     fabric = cf.Fabric("ends", clock=clock)
     subscription = fabric.subscribe("a")
-    seen = []
+    seen: list[int] = []
     receiver = threading.Thread(target=lambda: seen.extend(subscription.payloads()))
     receiver.start()
     fabric.publish_many("a", range(3))
@@ -724,7 +725,7 @@ def test_s57_after_closing_everything_raises_closed_error(clock):
     fabric = cf.Fabric("closed", clock=clock)
     subscription, publisher = fabric.subscribe("a"), fabric.publisher("a")
     fabric.close()
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: fabric.publish("a", 1),
         lambda: fabric.publish_many("a", [1]),
         lambda: publisher.publish(1),
@@ -833,7 +834,8 @@ def test_s61_a_handler_that_raises_is_counted_and_goes_on(clock, caplog):
 @pytest.mark.parametrize("entered", ["with", "async with"])
 def test_s62_coroutine_handlers_run_on_the_loop_that_entered(clock, entered):
     fabric = cf.Fabric("coroutines", clock=clock)
-    seen, threads = [], {}
+    seen: list[int] = []
+    threads: dict[str, int] = {}
     fabric.on("a")(lambda event: threads.setdefault("function", threading.get_ident()))
 
     @fabric.on("a")

@@ -727,6 +727,7 @@ class Guard:
         function: int | None,
         log: bool,
         command: Sequence[str] | None,
+        keep: object = None,
     ) -> Self: ...
     @property
     def name(self) -> str:

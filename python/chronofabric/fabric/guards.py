@@ -38,9 +38,6 @@ class Guard(_bus.Guard):
     (1, True)
     """
 
-    keep: object = None
-    """What must stay alive as long as the guard may call it."""
-
     closed = False
     """Whether it was taken away."""
 
@@ -93,12 +90,12 @@ def make_guard(
             max_samples=max_samples,
             deadline_ns=deadline_ns,
             robustness=robustness,
+            keep=keep,
             **native,
         )
     except GuardError as error:
         error.guard = error.guard or name
         raise
-    guard.keep = keep
     return guard
 
 

@@ -43,6 +43,7 @@ _SINK_CAPACITY = 8192
 _logger = logging.getLogger("chronofabric.node")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPEN: WeakSet[Fabric]
+_OPEN_BUSES: WeakSet[_bus.Bus]
 
 
 class Fabric:
@@ -114,6 +115,7 @@ class Fabric:
         self._sources: list[RunningSource] = []
         self._sinks: list[RunningSink] = []
         _OPEN.add(self)
+        _OPEN_BUSES.add(self._core)
 
     # What it is
 
@@ -208,6 +210,9 @@ class Fabric:
         payloads
             The payloads.
         """
+        if not isinstance(payloads, Iterable):
+            hint = "it must be an iterable of payloads, each of which becomes an event"
+            raise ArgumentError(f"payloads is {payloads!r}; {hint}", argument="payloads", value=payloads, hint=hint)
         publisher = _bus.Publisher(self._core, topic)
         return publisher.publish_many(payloads, priority=priority, deadline=deadline, headers=headers)
 
@@ -298,7 +303,10 @@ class Fabric:
         """
         _only("order", order, "publisher", ("causal", "deadline", "total"))
         _only("scope", scope, "local", ("host", "network", "global"))
-        if not isinstance(pattern, (str, Pattern, list, tuple)):
+        if not isinstance(name, str):  # type: ignore[redundant-expr]  # not everybody checks types
+            hint = "it must be a text"
+            raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
+        if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
             pattern = list(pattern)
         return Subscription(
             self._core,
@@ -443,6 +451,7 @@ class Fabric:
         """
         deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
         native, call = guard_actions(name, do, publish, action)
+        self._core.check()
         with self._lock:
             if name in self._guards and not self._guards[name].closed:
                 raise GuardError(f"there is a guard '{name}' already; give this one another name", guard=name)
@@ -491,6 +500,7 @@ class Fabric:
         ArgumentError
             A recording at ``speed="max"`` drives the node's time, which needs a simulated clock.
         """
+        self._core.check()
         if getattr(source, "speed", None) == "max" and not self._core.simulated:
             hint = "make the node with clock=cf.SimulatedClock()"
             text = f"source '{source.name}' at speed 'max' drives the node's time; {hint}"
@@ -514,6 +524,7 @@ class Fabric:
         sink
             Such as `chronofabric.fabric.sinks.NdjsonSink`.
         """
+        self._core.check()
         with self._lock:
             self._refuse_when_closed()
             subscription = self.subscribe(
@@ -536,6 +547,7 @@ class Fabric:
         self._start(None)
 
     def _start(self, loop: Any) -> None:
+        self._core.check()
         with self._lock:
             self._refuse_when_closed()
             if self._running:
@@ -605,12 +617,24 @@ class Fabric:
         Mapping
             By subscription, how many events were dropped because they were still pending.
         """
+        self._core.check()
         drain_s = _nanoseconds(drain, "drain") / 1e9
         with self._lock:
             if self._closing:
                 return dict(self._dropped)
             self._closing = True
         until_s = _time.monotonic() + drain_s
+        try:
+            self._drain(until_s)
+        except BaseException:
+            until_s = 0.0  # interrupted: nobody is waited for any more, but everybody is woken
+            raise
+        finally:
+            self._end(until_s)
+        return dict(self._dropped)
+
+    def _drain(self, until_s: float) -> None:
+        """Stop the sources, and give those who receive the time to finish."""
         self.stop()
         for source in self._sources:
             source.stop_token.set()
@@ -619,29 +643,32 @@ class Fabric:
                 _logger.warning("source %s did not stop", source.name)
         while _time.monotonic() < until_s and not self._drained():
             _time.sleep(_POLL_S)  # noqa: TID251 - those who drain need real time, whatever the node's clock
+
+    def _end(self, until_s: float) -> None:
+        """Close the bus, end the threads, and take down what was still pending."""
         self._core.close()
-        self._handlers.stop(max(0.1, until_s - _time.monotonic()))
-        for sink in self._sinks:
-            if self._running and not sink.join(_FINISH_S):
-                _logger.warning("sink %s did not finish within %g s", sink.name, _FINISH_S)
-        self._closed_ns = self._clock.now()
-        self._stamps.close()
-        _OPEN.discard(self)
-        books = {each["name"]: each["dropped"].get("closed", 0) for each in self._core.subscriptions()}
-        self._dropped = {name: count for name, count in books.items() if count}
+        try:
+            self._handlers.stop(max(0.1, until_s - _time.monotonic()))
+            for sink in self._sinks:
+                if self._running and not sink.join(_FINISH_S):
+                    _logger.warning("sink %s did not finish within %g s", sink.name, _FINISH_S)
+        finally:
+            self._closed_ns = self._clock.now()
+            self._stamps.close()
+            _OPEN.discard(self)
+        for each in self._core.subscriptions():
+            if count := each["dropped"].get("closed", 0):
+                self._dropped[each["name"]] = self._dropped.get(each["name"], 0) + count
         if self._dropped:
             pending = ", ".join(f"{name}: {count}" for name, count in self._dropped.items())
             _logger.info("fabric %s closed with events pending: %s", self._name, pending)
-        return dict(self._dropped)
 
     def _drained(self) -> bool:
         """Whether everybody who is still receiving has received everything."""
         if self._running and not (self._handlers.idle and all(sink.idle for sink in self._sinks)):
             return False
-        me = threading.get_ident()
-        receiving = {thread.ident for thread in threading.enumerate()} - {me}
         return all(
-            not each["pending"] or each["receiver"] not in receiving or each["paused"] for each in self._core.pending()
+            not each["pending"] or not each["received_elsewhere"] or each["paused"] for each in self._core.pending()
         )
 
     def __enter__(self) -> Self:
@@ -649,7 +676,8 @@ class Fabric:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if not self._core.forked:  # a forked child that leaves has nothing to close
+            self.close()
 
     async def __aenter__(self) -> Self:
         import asyncio
@@ -661,7 +689,8 @@ class Fabric:
         import asyncio
 
         # In another thread, so that coroutines on this loop can finish what waits for them.
-        await asyncio.to_thread(self.close)
+        if not self._core.forked:
+            await asyncio.to_thread(self.close)
 
     # What it did
 
@@ -711,10 +740,10 @@ def _only(argument: str, value: str, here: str, later: tuple[str, ...]) -> None:
 
 
 def _count(argument: str, value: object) -> int:
-    """A whole number of at least one."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    """A whole number of at least one, and not beyond what a machine can count."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63:
         return value
-    hint = "it must be a whole number of at least 1"
+    hint = "it must be a whole number of at least 1, and less than 2^63"
     raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
 
 
@@ -737,6 +766,7 @@ def _is_coroutine_function(function: Callable[..., Any]) -> bool:
 
 
 _OPEN = WeakSet()
+_OPEN_BUSES = WeakSet()
 
 
 @atexit.register
@@ -744,9 +774,12 @@ def _close_all() -> None:
     """Close what is open before the interpreter ends, so that no thread of a node meets its ruins."""
     for fabric in list(_OPEN):
         fabric.close(drain=0.2)
+    # What a subscription or a publisher kept alive, although its fabric is gone.
+    for bus in list(_OPEN_BUSES):
+        bus.close()
     # Whoever waited was woken, and gets the time to leave.
     until_s = _time.monotonic() + 1.0
-    while _bus.waiting() and _time.monotonic() < until_s:
+    while (_bus.waiting() or _bus.calling()) and _time.monotonic() < until_s:
         _time.sleep(0.001)  # noqa: TID251 - those who were woken need real time to leave
 
 
@@ -754,6 +787,7 @@ def _forked() -> None:
     """In a forked child: its objects belong to the parent."""
     _bus.forked()
     _OPEN.clear()
+    _OPEN_BUSES.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -75,8 +75,8 @@ pub enum BusError {
 
 impl BusError {
     #[cold]
-    pub(crate) fn clock(error: chronofabric_clock::ClockError) -> Self {
-        Self::Clock(std::sync::Arc::new(error))
+    pub(crate) fn clock(error: chronofabric_clock::ClockError) -> Box<Self> {
+        Box::new(Self::Clock(std::sync::Arc::new(error)))
     }
 }
 

@@ -298,14 +298,15 @@ impl<P: Payload> Topic<P> {
     /// Publishes an event. The caller drops the victims and sees to the blocked ones of `outcome`.
     ///
     /// # Errors
-    /// [`BusError::Closed`], [`BusError::GuardLoop`], [`BusError::Clock`]; nobody has received the event then.
+    /// [`BusError::Closed`], [`BusError::GuardLoop`], [`BusError::Clock`]; nobody has received the event then. Boxed, so that
+    /// success fits into registers.
     // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
     // stalls on store forwarding, which costs more than everything else here but the atomics.
     #[inline(always)]
-    pub fn publish(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
+    pub fn publish(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
         let core = &*self.core;
         if core.closed.load(Ordering::Relaxed) {
-            return Err(BusError::Closed);
+            return Err(Box::new(BusError::Closed));
         }
         let Some(borrowed) = self.borrow() else { return self.publish_beside(event, outcome) };
         let lent = borrowed.lent();
@@ -323,7 +324,7 @@ impl<P: Payload> Topic<P> {
     /// Publishes without the flag: somebody else holds it, or foreign code has to run first.
     #[cold]
     #[inline(never)]
-    fn publish_beside(&self, mut event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
+    fn publish_beside(&self, mut event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
         let route = self.route.load();
         self.published_beside.fetch_add(1, Ordering::Relaxed);
         if route.measured {
@@ -339,7 +340,12 @@ impl<P: Payload> Topic<P> {
     }
 
     #[inline(always)]
-    fn publish_on(&self, route: &Route<P>, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, BusError> {
+    fn publish_on(
+        &self,
+        route: &Route<P>,
+        event: NewEvent<P>,
+        outcome: &mut Outcome<P>,
+    ) -> Result<Stamp, Box<BusError>> {
         let core = &*self.core;
         // Unordered: the stamp never steps back by itself, and the line after it holds that of the topic's times.
         let entered_ns = core.source.now_unordered_ns();
@@ -357,9 +363,9 @@ impl<P: Payload> Topic<P> {
         route: &Route<P>,
         event: NewEvent<P>,
         outcome: &mut Outcome<P>,
-    ) -> Result<Stamp, BusError> {
+    ) -> Result<Stamp, Box<BusError>> {
         if outcome.depth >= DEPTH_MAX {
-            return Err(BusError::GuardLoop { topic: self.info.name().into() });
+            return Err(Box::new(BusError::GuardLoop { topic: self.info.name().into() }));
         }
         let core = &*self.core;
         // Reading fields may run foreign code and so comes before the critical section.
@@ -426,7 +432,7 @@ impl<P: Payload> Topic<P> {
             return;
         }
         for (subscription, cell) in route.subscriptions.iter().zip(shares) {
-            if let Offer::Full(cell) = subscription.offer(cell, &mut outcome.victims) {
+            if let Offer::Full(cell) = subscription.offer(cell, priority, &mut outcome.victims) {
                 outcome.blocked.push(Blocked { subscription: Arc::clone(subscription), cell: Some(cell) });
             }
         }

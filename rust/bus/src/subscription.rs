@@ -223,16 +223,17 @@ impl<P: Payload> Subscription<P> {
     /// Offers an event under the overflow policy. Who must be dropped goes to `victims`, to be dropped by the caller once it
     /// holds nothing. The caller then passes a full fence and calls [`Subscription::settle`].
     #[inline(always)]
-    pub(crate) fn offer(&self, cell: CellRef<P>, victims: &mut Victims<P>) -> Offer<P> {
-        match self.try_push(cell) {
+    pub(crate) fn offer(&self, cell: CellRef<P>, priority: u8, victims: &mut Victims<P>) -> Offer<P> {
+        match self.try_push(cell, priority) {
             Ok(()) => Offer::Settled,
             Err(cell) => self.overflow(cell, victims),
         }
     }
 
     #[inline(always)]
-    fn try_push(&self, cell: CellRef<P>) -> Result<(), CellRef<P>> {
-        let ring = self.ring(cell.priority);
+    fn try_push(&self, cell: CellRef<P>, priority: u8) -> Result<(), CellRef<P>> {
+        // Handed in: the cell has just been written, and reading it back would wait for that.
+        let ring = self.ring(priority);
         let Some(limit) = self.options.capacity_bytes else { return ring.push(cell) };
         let bytes = cell.payload().map_or(0, Payload::bytes);
         // Reserved first, so that several publishers together cannot pass the bound.
@@ -243,6 +244,11 @@ impl<P: Payload> Subscription<P> {
         ring.push(cell).inspect_err(|_| {
             self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         })
+    }
+
+    fn try_push_again(&self, cell: CellRef<P>) -> Result<(), CellRef<P>> {
+        let priority = cell.priority;
+        self.try_push(cell, priority)
     }
 
     #[cold]
@@ -262,7 +268,7 @@ impl<P: Payload> Subscription<P> {
                     self.ledger.evict(Reason::Overflow);
                     victims.push(victim);
                 }
-                match self.try_push(cell) {
+                match self.try_push_again(cell) {
                     Ok(()) => break,
                     Err(back) => cell = back,
                 }
@@ -324,7 +330,7 @@ impl<P: Payload> Subscription<P> {
             self.reject(cell, self.reason_closed(), victims);
             return Ok(());
         }
-        self.try_push(cell)?;
+        self.try_push_again(cell)?;
         full_fence();
         self.settle(victims);
         Ok(())
@@ -428,7 +434,7 @@ impl<P: Payload> Subscription<P> {
         let mut replayed = 0;
         while replayed < limit && !self.is_closed() {
             let Some(letter) = lock(&self.dead).pop_front() else { break };
-            match self.try_push(letter.event) {
+            match self.try_push_again(letter.event) {
                 Ok(()) => {
                     self.ledger.replay();
                     replayed += 1;

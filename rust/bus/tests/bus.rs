@@ -192,7 +192,7 @@ fn closing_empties_the_rings_and_refuses_what_comes_after() {
     assert!(subscription.is_closed() && subscription.is_ready());
     assert_eq!(subscription.books().dropped[Reason::Closed as usize], 1);
     let event = NewEvent::new(Counted::new(1));
-    assert!(matches!(topic.publish(event, &mut Outcome::default()), Err(BusError::Closed)));
+    assert!(matches!(topic.publish(event, &mut Outcome::default()).map_err(|error| *error), Err(BusError::Closed)));
     assert!(matches!(bus.topic("b"), Err(BusError::Closed)));
     assert!(bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).is_err());
     assert_eq!(ALIVE.load(Ordering::SeqCst), before);

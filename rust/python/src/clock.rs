@@ -257,6 +257,15 @@ impl HybridLogicalClock {
     }
 }
 
+impl Drop for HybridLogicalClock {
+    fn drop(&mut self) {
+        // Told, not joined: this may be the interpreter's end, or a forked child without that thread.
+        if let Some(keeper) = lock(&self.keeper).take().filter(|_| forks() == self.forks) {
+            keeper.tell();
+        }
+    }
+}
+
 /// The thread that extends the persisted bound before the clock reaches it.
 struct Keeper {
     stop: Arc<std::sync::atomic::AtomicBool>,
@@ -357,23 +366,30 @@ impl HybridLogicalClock {
 impl Keeper {
     fn start(clock: &Arc<Hlc>) -> PyResult<Self> {
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (told, clock) = (Arc::clone(&stop), Arc::clone(clock));
         let interval_ns = clock.extend_interval_ns().unwrap_or(1_000_000_000);
+        // Not held by the thread: a clock that nobody has any more ends, and gives its folder back.
+        let (told, clock) = (Arc::clone(&stop), Arc::downgrade(clock));
         let thread = crate::node::spawn("chronofabric-clock", move || {
             // In real time: a simulated clock that jumps is extended by the stamp that needs it.
             let pause = std::time::Duration::from_nanos(interval_ns.unsigned_abs());
             while !told.load(std::sync::atomic::Ordering::Acquire) {
+                let Some(clock) = clock.upgrade() else { return };
                 // A failure is tried again here, and reported by the stamp that cannot do without it.
                 let _ = clock.extend();
+                drop(clock);
                 std::thread::park_timeout(pause);
             }
         })?;
         Ok(Self { stop, thread })
     }
 
-    fn stop(self) {
+    fn tell(&self) {
         self.stop.store(true, std::sync::atomic::Ordering::Release);
         self.thread.thread().unpark();
+    }
+
+    fn stop(self) {
+        self.tell();
         let _ = self.thread.join();
     }
 }

@@ -51,6 +51,8 @@ struct Actions {
     publish: Option<Arc<Topic>>,
     flag: Option<Py<Flag>>,
     function: Option<extern "C" fn(i64, f64)>,
+    /// What keeps the function where it is.
+    _keep: Option<Py<PyAny>>,
     log: bool,
     command: Option<Arc<[String]>>,
 }
@@ -334,7 +336,12 @@ impl TapFactory<Content> for Factory {
         let copy = || Some(Box::new(TopicInfo::new(topic.name(), topic.node()).ok()?));
         match &core.scope {
             Scope::Pattern(pattern) => {
-                let watched = pattern.matches(topic.name()).then(copy)??;
+                // A wildcard that was not meant for guards does not reach them: otherwise guards would judge each other's
+                // events, and their number would grow with every level.
+                let of_guards = topic.name().starts_with("guard/");
+                let meant = |part: &Pattern| !of_guards || part.text().starts_with("guard");
+                let matches = pattern.parts().iter().any(|part| part.matches(topic.name()) && meant(part));
+                let watched = matches.then(copy)??;
                 let state = Mutex::new(core.rule.state());
                 Some(Arc::new(OneTopic { core, topic: watched, state }))
             }
@@ -373,7 +380,7 @@ fn function_at(py: Python<'_>, address: usize) -> PyResult<extern "C" fn(i64, f6
 impl Guard {
     #[new]
     #[pyo3(signature = (bus, name, *, on, signals, formula, fires_when, hysteresis, max_samples, deadline_ns, robustness,
-                        publish, flag, function, log, command))]
+                        publish, flag, function, log, command, keep = None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         bus: &Bound<'_, crate::bus::Bus>,
@@ -391,6 +398,7 @@ impl Guard {
         function: Option<usize>,
         log: bool,
         command: Option<Vec<String>>,
+        keep: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let py = bus.py();
         let node = Arc::clone(&bus.get().node);
@@ -416,8 +424,14 @@ impl Guard {
         let fired_topic = topic(&format!("guard/{name}"))?;
         let robustness_topic = robustness.then(|| topic(&format!("guard/{name}/robustness"))).transpose()?;
         let function = function.map(|address| function_at(py, address)).transpose()?;
-        let actions =
-            Actions { publish: publish.map(topic).transpose()?, flag, function, log, command: command.map(Arc::from) };
+        let actions = Actions {
+            publish: publish.map(topic).transpose()?,
+            flag,
+            function,
+            _keep: keep,
+            log,
+            command: command.map(Arc::from),
+        };
         let worker = if actions.log || actions.command.is_some() { Some(bus.get().worker()?) } else { None };
         let rule = Rule { formula, fires_when, hysteresis, max_samples };
         let core = Arc::new(Core {

@@ -69,7 +69,7 @@ impl Payload for Content {
 
 impl Content {
     /// Takes a payload from Python: what exports Arrow becomes a table, everything else stays what it is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         match columns::kind(object)? {
             Kind::Plain | Kind::Table => Ok(Self::Object(object.clone().unbind())),

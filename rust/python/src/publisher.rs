@@ -56,6 +56,14 @@ pub(crate) struct Accompaniment<'a, 'py> {
     pub(crate) time: Option<i64>,
 }
 
+impl Accompaniment<'_, '_> {
+    /// Whether there is nothing but, perhaps, a time.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.priority.is_none() && self.deadline.is_none() && self.headers.is_none()
+    }
+}
+
 /// A priority by number or name.
 pub(crate) fn priority_of(value: &Bound<'_, PyAny>) -> PyResult<u8> {
     let refuse = || {
@@ -115,7 +123,6 @@ impl Publisher {
     }
 
     /// The event to publish, or why it is refused.
-    #[inline(always)]
     fn event(&self, payload: &Bound<'_, PyAny>, with: &Accompaniment<'_, '_>) -> PyResult<NewEvent<Content>> {
         let content = Content::new(payload)?;
         if self.schema == Schema::Arrow {
@@ -170,8 +177,16 @@ impl Publisher {
         outcome: &mut Outcome,
     ) -> PyResult<()> {
         let py = payload.py();
-        let event = self.event(payload, with)?;
-        self.topic.publish(event, outcome).map_err(|error| self.node.error(py, &error))?;
+        let published = if with.is_plain() && self.schema == Schema::Any {
+            // Not through `event`: passing the event back through memory would stall on store forwarding.
+            let payload = Content::new(payload)?;
+            self.topic.publish(NewEvent { payload, priority: self.priority, extras: None, time_ns: with.time }, outcome)
+        } else {
+            self.topic.publish(self.event(payload, with)?, outcome)
+        };
+        if let Err(error) = published {
+            return Err(self.node.error(py, &error));
+        }
         outcome.victims.clear();
         if outcome.blocked.is_empty() { Ok(()) } else { self.wait_for_room(py, outcome) }
     }

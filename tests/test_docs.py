@@ -1,8 +1,8 @@
 """The documentation is true: code runs and prints what a page says, run files load, links and names lead somewhere.
 
 A ``python`` block of a page is run after those above it, in one namespace. What it prints is what the ``output`` block
-behind it shows; a block without one prints nothing. ``<!-- not run: reason -->`` above a block excuses it. A block that
-begins with ``>>>`` is a session, checked by doctest. A ``toml`` block with a source is a whole run file.
+behind it shows; a block without one prints nothing. ``<!-- not run: reason -->`` above a block excuses it. A ``toml``
+block with a source is a whole run file.
 """
 
 from __future__ import annotations
@@ -92,25 +92,14 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_says(page, folder, cap
     for block, after in zip(all_blocks, [*all_blocks[1:], None], strict=True):
         if block.language != "python" or block.excuse:
             continue
-        place = f"{name_of(page)}:{block.line}"
-        if block.text.startswith(">>>"):
-            session(block, namespace, place)
-            continue
         # Empty lines before it, so that a traceback names the line of the page.
         code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
         exec(code, namespace)
         shown = after.text if after is not None and after.language == "output" else ""
         printed = capsys.readouterr().out
-        assert doctest.OutputChecker().check_output(shown, printed, FLAGS), f"{place} printed:\n{printed}"
-
-
-def session(block: Block, namespace: dict[str, object], place: str) -> None:
-    test = doctest.DocTestParser().get_doctest(block.text, namespace, place, place, block.line - 1)
-    said: list[str] = []
-    results = doctest.DocTestRunner(verbose=False, optionflags=FLAGS).run(test, out=said.append, clear_globs=False)
-    namespace.update(test.globs)
-    assert results.attempted
-    assert results.failed == 0, "".join(said)
+        assert doctest.OutputChecker().check_output(shown, printed, FLAGS), (
+            f"{name_of(page)}:{block.line} printed:\n{printed}"
+        )
 
 
 def test_output_is_shown_only_behind_the_code_that_prints_it():

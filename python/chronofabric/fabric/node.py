@@ -303,7 +303,7 @@ class Fabric:
         """
         _only("order", order, "publisher", ("causal", "deadline", "total"))
         _only("scope", scope, "local", ("host", "network", "global"))
-        if not isinstance(name, str):  # type: ignore[redundant-expr]  # not everybody checks types
+        if not isinstance(name, str):
             hint = "it must be a text"
             raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
         if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):

@@ -124,6 +124,12 @@ impl<P: Payload> Blocked<P> {
         self.cell.is_none()
     }
 
+    /// Whether so much room was made that going on is worth it; until then a patient publisher does not try again.
+    pub fn has_credit(&self) -> bool {
+        let closed = self.subscription.is_closed();
+        closed || self.cell.as_ref().is_none_or(|cell| self.subscription.has_credit(cell.priority))
+    }
+
     /// Stops waiting, for a reason that is counted.
     pub fn give_up(mut self, reason: Reason, victims: &mut Victims<P>) {
         if let Some(cell) = self.cell.take() {

@@ -21,6 +21,8 @@ pub const CAPACITY_MAX: usize = 1 << 26;
 /// How many events of a priority are timed one by one before only every sixteenth is.
 const TIMED_FIRST: u64 = 1024;
 const TIMED_EVERY: u64 = 16;
+/// Waiting publishers go on when all but this part of a ring is free again.
+const CREDIT_SHARE: usize = 8;
 
 /// What happens to an event that finds its subscription full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,6 +338,11 @@ impl<P: Payload> Subscription<P> {
         Ok(())
     }
 
+    /// Whether enough room was made for a waiting publisher to go on with many events, not only one.
+    pub(crate) fn has_credit(&self, priority: u8) -> bool {
+        has_credit(self.ring(priority))
+    }
+
     /// Where publishers wait for space.
     pub(crate) fn space(&self) -> &Signal {
         &self.space
@@ -378,12 +385,12 @@ impl<P: Payload> Subscription<P> {
         }
     }
 
-    /// Credits go back to waiting publishers half a ring at a time, so that one wake-up serves many events. Without a fence:
+    /// Credits go back to waiting publishers most of a ring at a time, so that one wake-up serves many events. Without a fence:
     /// who waits for room looks for it every millisecond as well, so a wake-up that crosses with its registration is only
     /// late, and that costs less than a fence an event.
     #[inline]
     fn return_credit(&self, ring: &Ring<CellRef<P>>) {
-        if self.space.is_armed() && ring.len() <= ring.capacity() / 2 {
+        if self.space.is_armed() && has_credit(ring) {
             self.space.wake_all();
         }
     }
@@ -454,4 +461,9 @@ impl<P: Payload> Subscription<P> {
     pub(crate) fn arm_space(&self, wake: Arc<dyn Wake>, token: u64) {
         self.space.arm(wake, token);
     }
+}
+
+/// Whether most of a ring is free.
+fn has_credit<T>(ring: &Ring<T>) -> bool {
+    ring.len() <= ring.capacity() / CREDIT_SHARE
 }

@@ -311,6 +311,9 @@ impl Condition for Room {
     fn check(&mut self) -> bool {
         self.blocked.retry(&mut self.victims)
     }
+    fn glance(&mut self) -> bool {
+        self.blocked.has_credit() && self.check()
+    }
     fn arm(&self, wake: Arc<dyn Wake>) {
         self.blocked.arm(wake, 0);
     }

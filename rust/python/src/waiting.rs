@@ -1,6 +1,6 @@
 //! Waiting without holding the interpreter.
 //!
-//! A wait first spins for a few microseconds, because a wake-up costs more than that, then parks. The main thread of Python
+//! A wait first spins for a few microseconds and yields for a hundred, because a wake-up costs as much, then parks. The main thread of Python
 //! looks for signals at least every 50 ms, so Ctrl-C ends its waits; other threads sleep until they are woken. A deadline is
 //! kept by the node's own time source; under a simulated one it passes when somebody advances it.
 
@@ -10,7 +10,7 @@ use chronofabric_bus::Wake;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the main thread sleeps before it looks for signals.
 const SIGNAL_SLICE: Duration = Duration::from_millis(50);
@@ -18,8 +18,10 @@ const SIGNAL_SLICE: Duration = Duration::from_millis(50);
 const SLICE: Duration = Duration::from_millis(500);
 /// How often a deadline on simulated time is looked at.
 const SIMULATED_SLICE: Duration = Duration::from_millis(1);
-/// How often the condition is looked at before the thread parks.
+/// How often the condition is looked at before the thread lets others run.
 const SPINS: u32 = 200;
+/// How long it then looks again each time others have run, before it parks: about what a parked thread takes to run again.
+const YIELDING: Duration = Duration::from_micros(100);
 
 static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
 
@@ -65,6 +67,10 @@ thread_local! {
 pub(crate) trait Condition: Send {
     /// Whether it has come true. May act on it, but not through Python.
     fn check(&mut self) -> bool;
+    /// As `check`, while the thread is still awake: may wait for better than the least.
+    fn glance(&mut self) -> bool {
+        self.check()
+    }
     /// Registers for a wake-up.
     fn arm(&self, wake: Arc<dyn Wake>);
     /// Takes the registration back.
@@ -96,10 +102,19 @@ pub(crate) fn wait(
     loop {
         let done = detached(py, || {
             for _ in 0..spins {
-                if condition.check() {
+                if condition.glance() {
                     return Some(true);
                 }
                 std::hint::spin_loop();
+            }
+            if spins > 0 {
+                let started = Instant::now();
+                while started.elapsed() < YIELDING {
+                    std::thread::yield_now();
+                    if condition.glance() {
+                        return Some(true);
+                    }
+                }
             }
             let left = match deadline_ns.map(|deadline| deadline.saturating_sub(source.now_ns())) {
                 Some(left) if left <= 0 => return Some(condition.check()),

@@ -70,7 +70,7 @@ def test_what_is_no_formula_is_refused(text):
 
 @pytest.mark.parametrize("given", [None, 5, b"x > 1"])
 def test_a_formula_is_a_text(given):
-    with pytest.raises(TypeError):
+    with pytest.raises(cf.ArgumentError, match="must be a text"):
         Formula(given)
     with pytest.raises(cf.ArgumentError, match="formula"):
         Monitor(given)

@@ -32,6 +32,7 @@ __all__ = [
     "calling",
     "forked",
     "regex",
+    "union",
     "validate_topic",
     "waiting",
 ]

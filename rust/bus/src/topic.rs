@@ -365,7 +365,7 @@ mod tests {
             let _ = validate_topic(&text);
             let _ = Pattern::regex(&text);
             if let Ok(pattern) = Pattern::parse(&text) {
-                prop_assert!(!validate_topic(&text).is_ok() || pattern.matches(&text));
+                prop_assert!(validate_topic(&text).is_err() || pattern.matches(&text));
             }
         }
     }

@@ -217,6 +217,7 @@ impl Stamp {
     }
 
     /// Its time as a datetime in UTC, rounded down to microseconds.
+    #[allow(clippy::wrong_self_convention, reason = "the name is Python's; PyO3 passes a reference")]
     fn to_datetime<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         py.import("chronofabric.duration")?.getattr("to_datetime")?.call1((self.time(),))
     }

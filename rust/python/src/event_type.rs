@@ -97,9 +97,8 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         ffi::Py_DECREF(class.cast());
         // Last, because the payload's own destructor may run here. Its reference is given back through the C API: PyO3 does
         // not know that the interpreter is attached in here, and would put it off until some later call of its own.
-        match cell.into_payload().map(Content::into_object) {
-            Ok(Some(payload)) => ffi::Py_DECREF(payload.into_ptr()),
-            Ok(None) | Err(_) => {}
+        if let Ok(Some(payload)) = cell.into_payload().map(Content::into_object) {
+            ffi::Py_DECREF(payload.into_ptr());
         }
     }
 }

@@ -164,3 +164,30 @@ def test_an_iterable_that_raises_leaves_what_came_before_it(fabric):
         fabric.publish_many("many", payloads())
     assert subscription.poll_batch(9).payloads == [1]
     assert subscription.books().offered == 1
+
+
+@pytest.mark.parametrize("name", ["plant\ud800", "\udfff"])
+def test_a_name_that_cannot_be_written_down_is_refused(name):
+    with pytest.raises(cf.ArgumentError, match="name is"):
+        cf.Fabric(name)
+    with cf.Fabric("plant") as fabric, pytest.raises(cf.ArgumentError, match="name is"):
+        fabric.subscribe("a", name=name)
+
+
+def test_an_unknown_clock_is_named_by_the_error():
+    with pytest.raises(cf.ArgumentError) as raised:
+        cf.Fabric("plant", clock="sundial")
+    assert (raised.value.argument, raised.value.value) == ("clock", "sundial")
+
+
+def test_a_one_shot_stream_is_refused_with_its_topic_and_the_way_out():
+    table = pa.table({"x": [1, 2]})
+    with cf.Fabric("plant") as fabric:
+        rows = fabric.subscribe("rows")
+        with pytest.raises(cf.PayloadError, match=r"cf\.Table\(reader\)") as raised:
+            fabric.publisher("rows").publish(table.to_reader())
+        assert raised.value.topic == "rows"
+        assert (raised.value.kind or "").endswith("RecordBatchReader")
+        assert rows.books().offered == 0
+        fabric.publish("rows", cf.Table(table.to_reader()))
+        assert rows.receive(timeout="1 s").payload.num_rows == 2

@@ -90,9 +90,7 @@ class Fabric:
         folder: str | os.PathLike[str] | None = None,
         topics_max: int = 65_536,
     ) -> None:
-        if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]  # not everybody checks types
-            hint = "it must be a text that is not empty"
-            raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
+        _text("name", name, empty=False)
         self._clock = _clock.source(clock)
         self._stamps = _clock.HybridLogicalClock(self._clock, folder=None if folder is None else os.fspath(folder))
         try:
@@ -303,9 +301,7 @@ class Fabric:
         """
         _only("order", order, "publisher", ("causal", "deadline", "total"))
         _only("scope", scope, "local", ("host", "network", "global"))
-        if not isinstance(name, str):
-            hint = "it must be a text"
-            raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
+        _text("name", name, empty=True)
         if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
             pattern = list(pattern)
         return Subscription(
@@ -736,6 +732,18 @@ def _only(argument: str, value: str, here: str, later: tuple[str, ...]) -> None:
         text = f"{argument}='{value}' is not in this version; use '{here}'"
         raise UnsupportedError(text, feature=f"{argument}={value}")
     hint = f"it must be '{here}'"
+    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
+
+
+def _text(argument: str, value: object, *, empty: bool) -> None:
+    """Refuse what is no text, or none that can be written down (a half of a surrogate pair)."""
+    if (
+        isinstance(value, str)
+        and (value or empty)
+        and not any("\ud800" <= character <= "\udfff" for character in value)
+    ):
+        return
+    hint = "it must be a text" if empty else "it must be a text that is not empty"
     raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
 
 

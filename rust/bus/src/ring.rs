@@ -111,7 +111,9 @@ impl<T> Ring<T> {
             let sequence = slot.sequence.load(Ordering::Acquire);
             if sequence == tail {
                 // Where the capacity is not the number of slots, a free slot does not yet mean that there is room.
-                let room = self.capacity > self.mask || tail - self.head.0.load(Ordering::Acquire) < self.capacity;
+                // The tail that was read may be older than the head; then moving it fails below.
+                let room = self.capacity > self.mask
+                    || tail.saturating_sub(self.head.0.load(Ordering::Acquire)) < self.capacity;
                 if !room {
                     let now = self.tail.0.load(Ordering::Relaxed);
                     if now == tail {
@@ -328,7 +330,7 @@ mod tests {
 
 #[cfg(all(test, loom))]
 #[allow(clippy::unwrap_used)]
-mod models {
+mod loom_models {
     use super::*;
     use loom::sync::Arc;
     use loom::thread;

@@ -81,7 +81,7 @@ impl Signal {
 
 #[cfg(all(test, loom))]
 #[allow(clippy::unwrap_used)]
-mod models {
+mod loom_models {
     use super::*;
     use crate::ring::Ring;
     use loom::thread;

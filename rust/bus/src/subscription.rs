@@ -436,11 +436,18 @@ impl<P: Payload> Subscription<P> {
         dead.drain(..count).collect()
     }
 
-    /// Offers up to `limit` dead letters again, oldest first, as long as there is room; the others stay. Says how many.
+    /// Offers up to `limit` dead letters again, oldest first, as long as there is room; the others stay, and so do those that
+    /// are too large for the subscription. Says how many were placed.
     pub fn replay_dead_letters(&self, limit: usize, victims: &mut Victims<P>) -> usize {
         let mut replayed = 0;
+        let mut too_large = Vec::new();
         while replayed < limit && !self.is_closed() {
             let Some(letter) = lock(&self.dead).pop_front() else { break };
+            if letter.reason == Reason::TooLarge {
+                // There will never be room for it; it stays for inspection.
+                too_large.push(letter);
+                continue;
+            }
             match self.try_push_again(letter.event) {
                 Ok(()) => {
                     self.ledger.replay();
@@ -452,6 +459,9 @@ impl<P: Payload> Subscription<P> {
                 }
             }
         }
+        let mut dead = lock(&self.dead);
+        too_large.into_iter().rev().for_each(|letter| dead.push_front(letter));
+        drop(dead);
         full_fence();
         self.settle(victims);
         replayed

@@ -154,6 +154,25 @@ fn a_bound_in_bytes_holds_over_all_priorities_and_a_payload_beyond_it_is_never_q
 }
 
 #[test]
+fn a_dead_letter_that_is_too_large_stays_and_does_not_keep_others_from_being_replayed() {
+    let _alone = alone();
+    let bus = bus();
+    let topic = bus.topic("a").unwrap();
+    let options = SubscriptionOptions { capacity_bytes: Some(10), ..options(1, Overflow::DeadLetter) };
+    let subscription = bus.subscribe(Pattern::parse("a").unwrap(), options).unwrap();
+    for (number, size) in [(0, 11), (1, 5), (2, 5)] {
+        topic.publish(NewEvent::new(Counted::sized(number, size)), &mut Outcome::default()).unwrap();
+    }
+    assert_eq!(drain(&subscription), [1]);
+    assert_eq!(subscription.replay_dead_letters(usize::MAX, &mut Victims::new()), 1);
+    assert_eq!(drain(&subscription), [2]);
+    let left: Vec<_> = subscription.dead_letters().into_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(left, [Reason::TooLarge]);
+    assert_eq!(subscription.books().balance(), 0);
+    subscription.take_dead_letters(usize::MAX);
+}
+
+#[test]
 fn pausing_keeps_buffering_and_unsubscribing_counts_what_was_left() {
     let _alone = alone();
     let before = ALIVE.load(Ordering::SeqCst);

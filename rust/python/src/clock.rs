@@ -22,13 +22,24 @@ pub(crate) fn clock_error(py: Python<'_>, error: &ClockError) -> PyErr {
         }),
         ClockError::Closed => errors::exception(py, "ClosedError", &message, |_| Ok(())),
         ClockError::Forked => errors::exception(py, "ForkedError", &message, |_| Ok(())),
-        ClockError::InvalidName { .. }
-        | ClockError::InvalidOption { .. }
-        | ClockError::Length { .. }
-        | ClockError::Text { .. }
-        | ClockError::UnknownName { .. } => errors::exception(py, "ArgumentError", &message, |_| Ok(())),
+        ClockError::InvalidName { name } | ClockError::UnknownName { name, .. } => wrong(py, &message, "clock", name),
+        ClockError::Text { thing, text, .. } => wrong(py, &message, thing, text),
+        ClockError::InvalidOption { name, value, .. } => wrong(py, &message, name, value),
+        ClockError::Length { thing, found, .. } => wrong(py, &message, thing, found),
+        ClockError::DuplicateName { name } | ClockError::BuiltinName { name } => {
+            errors::exception(py, "ClockError", &message, |attributes| attributes.set_item("clock", name))
+        }
         _ => errors::exception(py, "ClockError", &message, |_| Ok(())),
     }
+}
+
+/// An argument of a clock with a value that cannot be used.
+#[cold]
+fn wrong<'py>(py: Python<'py>, message: &str, argument: &str, value: impl IntoPyObject<'py>) -> PyErr {
+    errors::exception(py, "ArgumentError", message, |attributes| {
+        attributes.set_item("argument", argument)?;
+        attributes.set_item("value", value)
+    })
 }
 
 /// Where a node takes its time from.

@@ -124,7 +124,7 @@ impl Publisher {
 
     /// The event to publish, or why it is refused.
     fn event(&self, payload: &Bound<'_, PyAny>, with: &Accompaniment<'_, '_>) -> PyResult<NewEvent<Content>> {
-        let content = Content::new(payload)?;
+        let content = Content::new(payload).map_err(|error| self.name_topic(payload.py(), error))?;
         if self.schema == Schema::Arrow {
             self.check_schema(payload, &content)?;
         }
@@ -138,6 +138,16 @@ impl Publisher {
             event.extras = Some(Box::new(Extras { deadline_ns, headers }));
         }
         Ok(event)
+    }
+
+    /// Says on an error about a payload which topic it was for.
+    #[cold]
+    fn name_topic(&self, py: Python<'_>, error: PyErr) -> PyErr {
+        // An error of another kind, raised by the payload itself, has no such attribute and needs none.
+        if error.value(py).hasattr("topic").unwrap_or(false) {
+            let _ = error.value(py).setattr("topic", self.topic.info().name());
+        }
+        error
     }
 
     #[cold]
@@ -179,7 +189,7 @@ impl Publisher {
         let py = payload.py();
         let published = if with.is_plain() && self.schema == Schema::Any {
             // Not through `event`: passing the event back through memory would stall on store forwarding.
-            let payload = Content::new(payload)?;
+            let payload = Content::new(payload).map_err(|error| self.name_topic(py, error))?;
             self.topic.publish(NewEvent { payload, priority: self.priority, extras: None, time_ns: with.time }, outcome)
         } else {
             self.topic.publish(self.event(payload, with)?, outcome)

@@ -183,6 +183,11 @@ impl<P: Payload> Subscription<P> {
         self.rings().map(Ring::len).sum()
     }
 
+    /// How many events were ever taken out, whatever became of them.
+    pub fn received(&self) -> u64 {
+        self.rings().map(|ring| ring.positions().0).sum()
+    }
+
     /// Whether a receiver has something to do: an event to take, or the end to notice.
     pub fn is_ready(&self) -> bool {
         self.is_closed() || (!self.is_paused() && self.rings().any(Ring::is_ready))

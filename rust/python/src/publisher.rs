@@ -5,7 +5,7 @@ use crate::errors;
 use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
 use crate::payload::Content;
 use crate::subscription::duration_ns;
-use crate::waiting::{Condition, wait};
+use crate::waiting::{Condition, PATIENCE, wait};
 use chronofabric_bus::{Blocked, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -323,6 +323,9 @@ impl Condition for Room {
     }
     fn glance(&mut self) -> bool {
         self.blocked.has_credit() && self.check()
+    }
+    fn awake(&self) -> Duration {
+        PATIENCE
     }
     fn arm(&self, wake: Arc<dyn Wake>) {
         self.blocked.arm(wake, 0);

@@ -5,11 +5,13 @@ use crate::event::{Batch, DeadLetter, into_payload};
 use crate::event_type;
 use crate::node::{Cell, Node, Victims, thread_number};
 use crate::payload::Content;
-use crate::waiting::{Condition, wait};
+use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
 use chronofabric_bus::{Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 pub(crate) type Core = chronofabric_bus::Subscription<Content>;
 
@@ -122,20 +124,65 @@ pub(crate) fn pattern_of(object: &Bound<'_, PyAny>) -> PyResult<BusPattern> {
 pub(crate) struct Subscription {
     pub(crate) core: Arc<Core>,
     pub(crate) node: Arc<Node>,
+    /// How many events had been received when somebody last began to wait.
+    received: AtomicU64,
 }
 
 /// Waits until a subscription has something to do.
-struct Ready<'a>(&'a Core);
+///
+/// A receiver that has just emptied a good part of a ring expects as much again. It lets the burst arrive, as long as it
+/// does not pause: taking the interpreter at the first event would only mean to sleep until the publisher lets it go, and
+/// waking from that sleep costs as much as receiving a thousand events.
+struct Ready<'a> {
+    core: &'a Core,
+    expects_burst: bool,
+    pending: usize,
+    since: Instant,
+}
+
+/// A burst that stops for so long has ended.
+const PAUSE: Duration = Duration::from_micros(5);
+/// Where a ring holds at least so many events, receiving this part of it at once is a burst.
+const BURST_SHARE: u64 = 4;
+const BURST_CAPACITY: u64 = 256;
+
+impl<'a> Ready<'a> {
+    fn new(subscription: &'a Subscription) -> Self {
+        let core = &*subscription.core;
+        let received = core.received();
+        let at_once = received.saturating_sub(subscription.received.swap(received, Ordering::Relaxed));
+        let capacity = core.options().capacity as u64;
+        let expects_burst = capacity >= BURST_CAPACITY && at_once >= capacity / BURST_SHARE;
+        Self { core, expects_burst, pending: 0, since: Instant::now() }
+    }
+}
 
 impl Condition for Ready<'_> {
     fn check(&mut self) -> bool {
-        self.0.is_ready()
+        self.core.is_ready()
+    }
+    fn glance(&mut self) -> bool {
+        if !self.core.is_ready() || !self.expects_burst {
+            return self.core.is_ready();
+        }
+        let pending = self.core.pending();
+        if self.core.is_closed() || pending >= self.core.options().capacity {
+            return true;
+        }
+        if pending != self.pending {
+            self.pending = pending;
+            self.since = Instant::now();
+        }
+        self.since.elapsed() >= PAUSE
+    }
+    fn awake(&self) -> Duration {
+        if self.expects_burst { PATIENCE } else { YIELDING }
     }
     fn arm(&self, wake: Arc<dyn Wake>) {
-        self.0.items().arm(wake, 0);
+        self.core.items().arm(wake, 0);
     }
     fn disarm(&self, wake: &Arc<dyn Wake>) {
-        self.0.items().disarm(wake, 0);
+        self.core.items().disarm(wake, 0);
     }
 }
 
@@ -173,7 +220,7 @@ impl Subscription {
             if closed {
                 return Ok(Received::Closed);
             }
-            if !wait(py, &self.node, &mut Ready(&self.core), deadline_ns)? {
+            if !wait(py, &self.node, &mut Ready::new(self), deadline_ns)? {
                 return Ok(Received::Timeout);
             }
         }
@@ -243,7 +290,7 @@ impl Subscription {
         let options =
             SubscriptionOptions { name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max };
         let core = node.bus.subscribe(pattern, options).map_err(|error| node.error(py, &error))?;
-        Ok(Self { core, node })
+        Ok(Self { core, node, received: AtomicU64::new(0) })
     }
 
     /// The next event; waits for it.
@@ -420,7 +467,7 @@ impl Subscription {
     fn wait_ready(&self, py: Python<'_>, timeout_ns: Option<i64>) -> PyResult<bool> {
         self.node.check(py)?;
         let deadline_ns = timeout_ns.map(|timeout| self.node.bus.source().now_ns().saturating_add(timeout));
-        wait(py, &self.node, &mut Ready(&self.core), deadline_ns)
+        wait(py, &self.node, &mut Ready::new(self), deadline_ns)
     }
 }
 
@@ -517,7 +564,7 @@ impl Batches {
             if closed {
                 return Ok(None);
             }
-            wait(py, &subscription.node, &mut Ready(&subscription.core), None)?;
+            wait(py, &subscription.node, &mut Ready::new(subscription), None)?;
         }
     }
 }

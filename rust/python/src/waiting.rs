@@ -21,7 +21,9 @@ const SIMULATED_SLICE: Duration = Duration::from_millis(1);
 /// How often the condition is looked at before the thread lets others run.
 const SPINS: u32 = 200;
 /// How long it then looks again each time others have run, before it parks: about what a parked thread takes to run again.
-const YIELDING: Duration = Duration::from_micros(100);
+pub(crate) const YIELDING: Duration = Duration::from_micros(100);
+/// The same where a ring is about to be filled or emptied by a thread that has the interpreter.
+pub(crate) const PATIENCE: Duration = Duration::from_micros(400);
 
 static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
 
@@ -71,6 +73,10 @@ pub(crate) trait Condition: Send {
     fn glance(&mut self) -> bool {
         self.check()
     }
+    /// How long to stay awake, letting others run, before parking.
+    fn awake(&self) -> Duration {
+        YIELDING
+    }
     /// Registers for a wake-up.
     fn arm(&self, wake: Arc<dyn Wake>);
     /// Takes the registration back.
@@ -109,7 +115,7 @@ pub(crate) fn wait(
             }
             if spins > 0 {
                 let started = Instant::now();
-                while started.elapsed() < YIELDING {
+                while started.elapsed() < condition.awake() {
                     std::thread::yield_now();
                     if condition.glance() {
                         return Some(true);

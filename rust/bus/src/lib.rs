@@ -44,7 +44,7 @@ pub use {
     error::{BusError, SyntaxError},
     histogram::{Histogram, Percentiles},
     publish::{Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Values},
-    subscription::{CAPACITY_MAX, DeadLetter, Overflow, Subscription, SubscriptionOptions},
+    subscription::{CAPACITY_MAX, DeadLetter, Overflow, Subscription, SubscriptionOptions, Waiting},
     topic::{Pattern, TOPIC_BYTES_MAX, TopicInfo, validate_topic},
 };
 

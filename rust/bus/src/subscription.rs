@@ -13,7 +13,7 @@ use crate::sync::{full_fence, lock};
 use crate::topic::Pattern;
 use crate::{PRIORITIES, Victims};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// The largest capacity of a subscription.
@@ -84,6 +84,17 @@ pub(crate) enum Offer<P: Payload> {
     Full(CellRef<P>),
 }
 
+/// Who waits at this moment, having let go of whatever it held for that: hints for the other side, never more.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// How many receivers wait for events.
+    pub receivers: AtomicU32,
+    /// How many publishers wait for room.
+    pub publishers: AtomicU32,
+    /// Whether a publisher that waited for the receivers to wait in their turn had to give that up.
+    pub impatient: AtomicBool,
+}
+
 /// A subscription, shared between the routes that lead to it and those who receive from it.
 #[derive(Debug)]
 pub struct Subscription<P: Payload> {
@@ -101,6 +112,7 @@ pub struct Subscription<P: Payload> {
     dead: Mutex<VecDeque<DeadLetter<P>>>,
     latency: OnceLock<Histogram>,
     close_reason: OnceLock<Reason>,
+    waiting: Waiting,
     options: SubscriptionOptions,
     pattern: Pattern,
 }
@@ -142,6 +154,7 @@ impl<P: Payload> Subscription<P> {
             dead: Mutex::new(VecDeque::new()),
             latency: OnceLock::new(),
             close_reason: OnceLock::new(),
+            waiting: Waiting::default(),
             options,
             pattern,
         })
@@ -191,6 +204,11 @@ impl<P: Payload> Subscription<P> {
     /// Whether a receiver has something to do: an event to take, or the end to notice.
     pub fn is_ready(&self) -> bool {
         self.is_closed() || (!self.is_paused() && self.rings().any(Ring::is_ready))
+    }
+
+    /// Who waits at this moment.
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     /// Where receivers wait for [`Subscription::is_ready`].

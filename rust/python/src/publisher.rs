@@ -4,12 +4,13 @@ use crate::columns::Table;
 use crate::errors;
 use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
 use crate::payload::Content;
-use crate::subscription::duration_ns;
-use crate::waiting::{Condition, PATIENCE, wait};
+use crate::subscription::{count, duration_ns};
+use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
 use chronofabric_bus::{Blocked, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDateTime, PyDict, PyMapping, PyString};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -321,13 +322,27 @@ impl Condition for Room {
     fn check(&mut self) -> bool {
         self.blocked.retry(&mut self.victims)
     }
+    /// A patient publisher waits until the receiver waits in its turn: it has the interpreter until then.
     fn glance(&mut self) -> bool {
-        self.blocked.has_credit() && self.check()
+        let waiting = self.blocked.subscription().waiting();
+        let patient = !waiting.impatient.load(Ordering::Relaxed);
+        let now = if patient { waiting.receivers.load(Ordering::Relaxed) > 0 } else { self.blocked.has_credit() };
+        let done = now && self.check();
+        if done && !patient {
+            // The receiver is fast after all.
+            self.blocked.subscription().waiting().impatient.store(false, Ordering::Relaxed);
+        }
+        done
     }
     fn awake(&self) -> Duration {
-        PATIENCE
+        if self.blocked.subscription().waiting().impatient.load(Ordering::Relaxed) { YIELDING } else { PATIENCE }
+    }
+    fn waits(&self, waits: bool) {
+        count(&self.blocked.subscription().waiting().publishers, waits);
     }
     fn arm(&self, wake: Arc<dyn Wake>) {
+        // Staying awake did not help: the receiver takes its time.
+        self.blocked.subscription().waiting().impatient.store(true, Ordering::Relaxed);
         self.blocked.arm(wake, 0);
     }
     fn disarm(&self, wake: &Arc<dyn Wake>) {

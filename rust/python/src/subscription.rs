@@ -10,7 +10,7 @@ use chronofabric_bus::{Books, Overflow, Pattern as BusPattern, Reason, Subscript
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) type Core = chronofabric_bus::Subscription<Content>;
@@ -141,7 +141,7 @@ struct Ready<'a> {
 }
 
 /// A burst that stops for so long has ended.
-const PAUSE: Duration = Duration::from_micros(5);
+const PAUSE: Duration = Duration::from_micros(10);
 /// Where a ring holds at least so many events, receiving this part of it at once is a burst.
 const BURST_SHARE: u64 = 4;
 const BURST_CAPACITY: u64 = 256;
@@ -166,7 +166,9 @@ impl Condition for Ready<'_> {
             return self.core.is_ready();
         }
         let pending = self.core.pending();
-        if self.core.is_closed() || pending >= self.core.options().capacity {
+        // A full ring is not enough: the publisher notices it with its next event, and only then lets the interpreter go.
+        let waiting = self.core.waiting().publishers.load(Ordering::Relaxed) > 0;
+        if self.core.is_closed() || waiting {
             return true;
         }
         if pending != self.pending {
@@ -178,11 +180,23 @@ impl Condition for Ready<'_> {
     fn awake(&self) -> Duration {
         if self.expects_burst { PATIENCE } else { YIELDING }
     }
+    fn waits(&self, waits: bool) {
+        count(&self.core.waiting().receivers, waits);
+    }
     fn arm(&self, wake: Arc<dyn Wake>) {
         self.core.items().arm(wake, 0);
     }
     fn disarm(&self, wake: &Arc<dyn Wake>) {
         self.core.items().disarm(wake, 0);
+    }
+}
+
+/// Counts who begins or ends to wait.
+pub(crate) fn count(waiting: &AtomicU32, waits: bool) {
+    if waits {
+        waiting.fetch_add(1, Ordering::Relaxed);
+    } else {
+        waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::node::{Node, detached, lock, thread_ident};
 use crate::subscription::Subscription;
 use chronofabric_bus::Wake;
+use chronofabric_clock::TimeSource;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -23,7 +24,7 @@ const SPINS: u32 = 200;
 /// How long it then looks again each time others have run, before it parks: about what a parked thread takes to run again.
 pub(crate) const YIELDING: Duration = Duration::from_micros(100);
 /// The same where a ring is about to be filled or emptied by a thread that has the interpreter.
-pub(crate) const PATIENCE: Duration = Duration::from_micros(400);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(2);
 
 static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
 
@@ -77,6 +78,10 @@ pub(crate) trait Condition: Send {
     fn awake(&self) -> Duration {
         YIELDING
     }
+    /// Told when the interpreter has been let go, and again before it is taken back.
+    fn waits(&self, waits: bool) {
+        let _ = waits;
+    }
     /// Registers for a wake-up.
     fn arm(&self, wake: Arc<dyn Wake>);
     /// Takes the registration back.
@@ -107,35 +112,10 @@ pub(crate) fn wait(
     let mut spins = spins();
     loop {
         let done = detached(py, || {
-            for _ in 0..spins {
-                if condition.glance() {
-                    return Some(true);
-                }
-                std::hint::spin_loop();
-            }
-            if spins > 0 {
-                let started = Instant::now();
-                while started.elapsed() < condition.awake() {
-                    std::thread::yield_now();
-                    if condition.glance() {
-                        return Some(true);
-                    }
-                }
-            }
-            let left = match deadline_ns.map(|deadline| deadline.saturating_sub(source.now_ns())) {
-                Some(left) if left <= 0 => return Some(condition.check()),
-                Some(left) if source.as_simulated().is_none() => Duration::from_nanos(left.unsigned_abs()).min(slice),
-                _ => slice,
-            };
-            let wake: Arc<dyn Wake> = Arc::<Parker>::clone(&parker);
-            condition.arm(Arc::clone(&wake));
-            let mut true_now = condition.check();
-            if !true_now {
-                parker.park(left);
-                true_now = condition.check();
-            }
-            condition.disarm(&wake);
-            true_now.then_some(true)
+            condition.waits(true);
+            let done = wait_detached(condition, source, &parker, deadline_ns, spins, slice);
+            condition.waits(false);
+            done
         });
         if main {
             py.check_signals()?;
@@ -146,6 +126,45 @@ pub(crate) fn wait(
         node.check(py)?;
         spins = 0;
     }
+}
+
+/// One turn of waiting, without the interpreter: spin, yield, park. `None` where it was interrupted or is only half over.
+fn wait_detached(
+    condition: &mut dyn Condition,
+    source: &TimeSource,
+    parker: &Arc<Parker>,
+    deadline_ns: Option<i64>,
+    spins: u32,
+    slice: Duration,
+) -> Option<bool> {
+    for _ in 0..spins {
+        if condition.glance() {
+            return Some(true);
+        }
+        std::hint::spin_loop();
+    }
+    let left = match deadline_ns.map(|deadline| deadline.saturating_sub(source.now_ns())) {
+        Some(left) if left <= 0 => return Some(condition.check()),
+        Some(left) if source.as_simulated().is_none() => Duration::from_nanos(left.unsigned_abs()).min(slice),
+        _ => slice,
+    };
+    let started = Instant::now();
+    while spins > 0 && started.elapsed() < condition.awake().min(left) {
+        std::thread::yield_now();
+        if condition.glance() {
+            return Some(true);
+        }
+    }
+    let left = left.saturating_sub(started.elapsed());
+    let wake: Arc<dyn Wake> = Arc::<Parker>::clone(parker);
+    condition.arm(Arc::clone(&wake));
+    let mut true_now = condition.check();
+    if !true_now {
+        parker.park(left);
+        true_now = condition.check();
+    }
+    condition.disarm(&wake);
+    true_now.then_some(true)
 }
 
 /// Spinning on a machine with one core only keeps the other thread from running.

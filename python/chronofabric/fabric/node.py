@@ -14,7 +14,8 @@ from weakref import WeakSet
 from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
 from chronofabric.bus import Pattern, Publisher, Subscription, wait_for_room
-from chronofabric.errors import ArgumentError, ClosedError, GuardError, UnsupportedError
+from chronofabric.errors import ArgumentError, ClosedError, GuardError
+from chronofabric.fabric.checks import checked_text, only
 from chronofabric.fabric.guards import Do, Guard, GuardAction, guard_actions, make_guard
 from chronofabric.fabric.handlers import Handler, Handlers
 from chronofabric.fabric.parts import RunningSink, RunningSource
@@ -90,7 +91,7 @@ class Fabric:
         folder: str | os.PathLike[str] | None = None,
         topics_max: int = 65_536,
     ) -> None:
-        _text("name", name, empty=False)
+        checked_text("name", name, empty=False)
         self._clock = _clock.source(clock)
         self._stamps = _clock.HybridLogicalClock(self._clock, folder=None if folder is None else os.fspath(folder))
         try:
@@ -299,9 +300,9 @@ class Fabric:
         UnsupportedError
             The order or scope is not in this version.
         """
-        _only("order", order, "publisher", ("causal", "deadline", "total"))
-        _only("scope", scope, "local", ("host", "network", "global"))
-        _text("name", name, empty=True)
+        only("order", order, "publisher", ("causal", "deadline", "total"))
+        only("scope", scope, "local", ("host", "network", "global"))
+        checked_text("name", name, empty=True)
         if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
             pattern = list(pattern)
         return Subscription(
@@ -722,29 +723,6 @@ class Fabric:
     def _refuse_when_closed(self) -> None:
         if self._closing:
             raise ClosedError(f"fabric '{self._name}' is closed", name=self._name)
-
-
-def _only(argument: str, value: str, here: str, later: tuple[str, ...]) -> None:
-    """Refuse what later versions build, apart from what nobody knows."""
-    if value == here:
-        return
-    if value in later:
-        text = f"{argument}='{value}' is not in this version; use '{here}'"
-        raise UnsupportedError(text, feature=f"{argument}={value}")
-    hint = f"it must be '{here}'"
-    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
-
-
-def _text(argument: str, value: object, *, empty: bool) -> None:
-    """Refuse what is no text, or none that can be written down (a half of a surrogate pair)."""
-    if (
-        isinstance(value, str)
-        and (value or empty)
-        and not any("\ud800" <= character <= "\udfff" for character in value)
-    ):
-        return
-    hint = "it must be a text" if empty else "it must be a text that is not empty"
-    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
 
 
 def _count(argument: str, value: object) -> int:

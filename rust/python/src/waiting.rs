@@ -20,7 +20,9 @@ const SLICE: Duration = Duration::from_millis(500);
 /// How often a deadline on simulated time is looked at.
 const SIMULATED_SLICE: Duration = Duration::from_millis(1);
 /// How often the condition is looked at before the thread lets others run.
-const SPINS: u32 = 200;
+const SPINS: u32 = 100;
+/// How many pauses lie between two looks after that: about a microsecond.
+const PAUSES: u32 = 48;
 /// How long it then looks again each time others have run, before it parks: about what a parked thread takes to run again.
 pub(crate) const YIELDING: Duration = Duration::from_micros(100);
 /// The same where a ring is about to be filled or emptied by a thread that has the interpreter.
@@ -150,6 +152,10 @@ fn wait_detached(
     };
     let started = Instant::now();
     while spins > 0 && started.elapsed() < condition.awake().min(left) {
+        // Seldom enough not to take from the other thread the cache lines, or the core, that it works with.
+        for _ in 0..PAUSES {
+            std::hint::spin_loop();
+        }
         std::thread::yield_now();
         if condition.glance() {
             return Some(true);

@@ -1,0 +1,30 @@
+"""Checks of arguments that several parts of the node share."""
+
+from __future__ import annotations
+
+from chronofabric.errors import ArgumentError, UnsupportedError
+
+__all__ = ["checked_text", "only"]
+
+
+def only(argument: str, value: str, here: str, later: tuple[str, ...]) -> None:
+    """Refuse what later versions build, apart from what nobody knows."""
+    if value == here:
+        return
+    if value in later:
+        text = f"{argument}='{value}' is not in this version; use '{here}'"
+        raise UnsupportedError(text, feature=f"{argument}={value}")
+    hint = f"it must be '{here}'"
+    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
+
+
+def checked_text(argument: str, value: object, *, empty: bool) -> None:
+    """Refuse what is no text, or none that can be written down (a half of a surrogate pair)."""
+    if (
+        isinstance(value, str)
+        and (value or empty)
+        and not any("\ud800" <= character <= "\udfff" for character in value)
+    ):
+        return
+    hint = "it must be a text" if empty else "it must be a text that is not empty"
+    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)

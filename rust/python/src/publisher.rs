@@ -16,7 +16,7 @@ use std::time::Duration;
 
 type Waiting = Blocked<Content>;
 
-/// How long a publisher sleeps at most before it looks for room again: subscribers announce room half a ring at a time.
+/// How long a publisher sleeps at most before it looks for room again: subscribers announce room most of a ring at a time.
 const ROOM_SLICE: Duration = Duration::from_millis(1);
 
 /// After how many events of one call others get their turn.

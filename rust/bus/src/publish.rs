@@ -212,8 +212,6 @@ struct Lent<P: Payload> {
 // SAFETY: what is lent is touched only by the holder of the flag `borrowed`, taken by an acquiring exchange and given back
 // by a releasing store; the count of publishes is read by others, and is atomic. All parts are Send and Sync.
 unsafe impl<P: Payload> Sync for Topic<P> {}
-// SAFETY: as above.
-unsafe impl<P: Payload> Send for Topic<P> {}
 
 /// The flag `borrowed` of a topic, held.
 struct Borrowed<'a, P: Payload>(&'a Topic<P>);
@@ -317,11 +315,14 @@ impl<P: Payload> Topic<P> {
         let Some(borrowed) = self.borrow() else { return self.publish_beside(event, outcome) };
         let lent = borrowed.lent();
         if lent.route.is_plain() {
+            // Where this fails, the flag is given back before the event is dropped, which may run foreign code.
+            let observed = self.observe(event.time_ns)?;
             lent.published.store(lent.published.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            let placed = self.publish_on(&lent.route, event, outcome);
+            self.enqueue(&lent.route, event, observed, outcome);
+            self.settle(&lent.route, outcome);
             drop(borrowed);
             outcome.wake();
-            return placed;
+            return Ok(observed.stamp);
         }
         drop(borrowed);
         self.publish_beside(event, outcome)
@@ -338,28 +339,22 @@ impl<P: Payload> Topic<P> {
             event.payload.measure();
         }
         if route.taps.is_empty() {
-            let placed = self.publish_on(&route, event, outcome);
+            let observed = self.observe(event.time_ns)?;
+            self.enqueue(&route, event, observed, outcome);
+            self.settle(&route, outcome);
             outcome.wake();
-            return placed;
+            return Ok(observed.stamp);
         }
         self.publish_guarded(&route, event, outcome)
     }
 
+    /// Time and stamp of an event that enters now.
     #[inline(always)]
-    fn publish_on(
-        &self,
-        route: &Route<P>,
-        event: NewEvent<P>,
-        outcome: &mut Outcome<P>,
-    ) -> Result<Stamp, Box<BusError>> {
-        let core = &*self.core;
+    fn observe(&self, recorded_ns: Option<i64>) -> Result<Observed, Box<BusError>> {
         // Unordered: the stamp never steps back by itself, and the line after it holds that of the topic's times.
-        let entered_ns = core.source.now_unordered_ns();
-        let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
-        let time_ns = self.not_before_last(event.time_ns, entered_ns);
-        self.enqueue(route, event, Observed { stamp, time_ns, entered_ns }, outcome);
-        self.settle(route, outcome);
-        Ok(stamp)
+        let entered_ns = self.core.source.now_unordered_ns();
+        let stamp = self.core.clock.now_at(entered_ns).map_err(BusError::clock)?;
+        Ok(Observed { stamp, time_ns: self.not_before_last(recorded_ns, entered_ns), entered_ns })
     }
 
     #[cold]

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-type Waiting = Blocked<Content>;
+type BlockedEvent = Blocked<Content>;
 
 /// How long a publisher sleeps at most before it looks for room again: subscribers announce room most of a ring at a time.
 const ROOM_SLICE: Duration = Duration::from_millis(1);
@@ -208,7 +208,7 @@ impl Publisher {
         let started_ns = self.node.bus.source().now_ns();
         let me = thread_number();
         let (mut deadlocks, mut timeouts) = (Vec::new(), Vec::new());
-        let (mine, others): (Vec<Waiting>, Vec<Waiting>) =
+        let (mine, others): (Vec<BlockedEvent>, Vec<BlockedEvent>) =
             outcome.blocked.drain(..).partition(|blocked| blocked.subscription().receiver() == me);
         let mut longest_ns = 0;
         for mut blocked in mine {
@@ -314,7 +314,7 @@ fn headers_of(headers: &Bound<'_, PyAny>) -> PyResult<Py<PyDict>> {
 
 /// One event that waits for room in one subscription.
 struct Room {
-    blocked: Waiting,
+    blocked: BlockedEvent,
     victims: Victims,
 }
 
@@ -431,7 +431,7 @@ impl Publisher {
             return Ok(None);
         }
         let started_ns = self.node.bus.source().now_ns();
-        let timeout_ns = |blocked: &Waiting| blocked.subscription().options().block_timeout_ns;
+        let timeout_ns = |blocked: &BlockedEvent| blocked.subscription().options().block_timeout_ns;
         let waiting = outcome
             .blocked
             .drain(..)
@@ -460,7 +460,7 @@ impl Publisher {
 /// A publish that found no room in some subscriptions. Dropping it gives up, counted as cancelled.
 #[pyclass(module = "chronofabric._core.bus", frozen)]
 pub(crate) struct BlockedPublish {
-    waiting: Mutex<Vec<(i64, Waiting)>>,
+    waiting: Mutex<Vec<(i64, BlockedEvent)>>,
     /// Which subscriptions it gave up on, and when.
     expired: Mutex<Vec<(i64, String)>>,
     started_ns: i64,

@@ -162,8 +162,9 @@ impl Condition for Ready<'_> {
         self.core.is_ready()
     }
     fn glance(&mut self) -> bool {
-        if !self.core.is_ready() || !self.expects_burst {
-            return self.core.is_ready();
+        let ready = self.core.is_ready();
+        if !ready || !self.expects_burst {
+            return ready;
         }
         let pending = self.core.pending();
         // A full ring is not enough: the publisher notices it with its next event, and only then lets the interpreter go.

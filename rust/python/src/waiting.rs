@@ -1,8 +1,9 @@
 //! Waiting without holding the interpreter.
 //!
-//! A wait first spins for a few microseconds and yields for a hundred, because a wake-up costs as much, then parks. The main thread of Python
-//! looks for signals at least every 50 ms, so Ctrl-C ends its waits; other threads sleep until they are woken. A deadline is
-//! kept by the node's own time source; under a simulated one it passes when somebody advances it.
+//! A wait first spins for a few microseconds and yields for a hundred, because a wake-up costs as much, then parks. Where
+//! two threads fill and empty a ring by turns, each stays awake until the other has let go of the interpreter. The main
+//! thread of Python looks for signals at least every 50 ms, so Ctrl-C ends its waits; other threads sleep until they are
+//! woken. A deadline is kept by the node's own time source; under a simulated one it passes when somebody advances it.
 
 use crate::node::{Node, detached, lock, thread_ident};
 use crate::subscription::Subscription;

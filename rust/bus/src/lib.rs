@@ -33,7 +33,7 @@ mod subscription;
 #[cfg(not(loom))]
 mod topic;
 
-pub use ring::Ring;
+pub use ring::{Access, Concurrent, Exclusive, Ring};
 pub use signal::{Signal, Wake};
 
 #[cfg(not(loom))]

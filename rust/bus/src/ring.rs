@@ -23,6 +23,9 @@ mod sealed {
 
 /// How a side of a ring moves its position: the algorithm is the same, the instruction differs.
 pub trait Access: Copy + sealed::Sealed {
+    /// Whether it stands for a lock that keeps everybody else out.
+    const EXCLUSIVE: bool;
+
     /// Moves a position on.
     ///
     /// # Errors
@@ -54,6 +57,8 @@ impl sealed::Sealed for Exclusive {}
 
 // Both release, so that who reads a head also sees the tail that its consumer saw (`Ring::positions`).
 impl Access for Concurrent {
+    const EXCLUSIVE: bool = false;
+
     #[inline(always)]
     fn advance(self, position: &AtomicU64, from: u64, to: u64) -> Result<(), u64> {
         position.compare_exchange_weak(from, to, Ordering::Release, Ordering::Relaxed).map(|_| ())
@@ -61,6 +66,8 @@ impl Access for Concurrent {
 }
 
 impl Access for Exclusive {
+    const EXCLUSIVE: bool = true;
+
     #[inline(always)]
     fn advance(self, position: &AtomicU64, _from: u64, to: u64) -> Result<(), u64> {
         position.store(to, Ordering::Release);

@@ -22,7 +22,7 @@ use pyo3_arrow::ffi::to_array_pycapsules;
 
 use crate::errors;
 use import::{Failure, contained};
-pub(crate) use kind::{Kind, kind};
+pub(crate) use kind::{Kind, kind, known_kind};
 
 /// How many columns a text names.
 const COLUMNS_SHOWN: usize = 8;

@@ -13,7 +13,7 @@ pub(crate) type Bus = chronofabric_bus::Bus<Content>;
 pub(crate) type Topic = chronofabric_bus::Topic<Content>;
 pub(crate) type Outcome = chronofabric_bus::Outcome<Content>;
 pub(crate) type Victims = chronofabric_bus::Victims<Content>;
-pub(crate) type Cell = chronofabric_bus::CellRef<Content>;
+pub(crate) type Event = chronofabric_bus::Share<Content>;
 
 /// How many forks lie between this process and the one that loaded the module.
 static FORKS: AtomicU32 = AtomicU32::new(0);

@@ -29,6 +29,9 @@ pub(crate) enum Kind {
 const SLOTS: usize = 256;
 const KIND_MASK: usize = 3;
 
+/// The last of the common types that was met: payloads mostly come in runs of one type.
+static LAST_COMMON: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
+
 static SEEN: [AtomicPtr<ffi::PyTypeObject>; SLOTS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS];
 
 /// Says what a payload is.
@@ -36,20 +39,30 @@ static SEEN: [AtomicPtr<ffi::PyTypeObject>; SLOTS] = [const { AtomicPtr::new(std
 /// A type is asked once, so methods added to a class after its first publish are not seen.
 #[inline]
 pub(crate) fn kind(object: &Bound<'_, PyAny>) -> PyResult<Kind> {
+    match known_kind(object) {
+        Some(kind) => Ok(kind),
+        None => learn(&object.get_type()),
+    }
+}
+
+/// Says what a payload is, if its type has been asked already.
+#[inline(always)]
+pub(crate) fn known_kind(object: &Bound<'_, PyAny>) -> Option<Kind> {
     let class = object.get_type_ptr();
+    if class == LAST_COMMON.load(Ordering::Relaxed) {
+        return Some(Kind::Plain);
+    }
     if is_common(object.py(), class) {
-        return Ok(Kind::Plain);
+        LAST_COMMON.store(class, Ordering::Relaxed);
+        return Some(Kind::Plain);
     }
     let seen = slot(class).load(Ordering::Acquire);
-    if seen.map_addr(|address| address & !KIND_MASK) == class {
-        return Ok(match seen.addr() & KIND_MASK {
-            0 => Kind::Plain,
-            1 => Kind::Arrow,
-            2 => Kind::OneShot,
-            _ => Kind::Table,
-        });
-    }
-    learn(&object.get_type())
+    (seen.map_addr(|address| address & !KIND_MASK) == class).then(|| match seen.addr() & KIND_MASK {
+        0 => Kind::Plain,
+        1 => Kind::Arrow,
+        2 => Kind::OneShot,
+        _ => Kind::Table,
+    })
 }
 
 #[inline]

@@ -368,9 +368,6 @@ impl<P: Payload> Topic<P> {
     /// # Errors
     /// [`BusError::Closed`], [`BusError::GuardLoop`], [`BusError::Clock`]; nobody has received the event then. Boxed, so that
     /// success fits into registers.
-    // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
-    // stalls on store forwarding, which costs more than everything else here but the atomics.
-    #[inline(always)]
     pub fn publish<A: Access>(
         &self,
         access: A,
@@ -386,6 +383,32 @@ impl<P: Payload> Topic<P> {
             return Ok(observed.stamp);
         }
         self.publish_shared(event, outcome)
+    }
+
+    /// As [`Topic::publish`] for an event that has nothing but a payload and a priority.
+    ///
+    /// # Errors
+    /// Those of [`Topic::publish`].
+    // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
+    // stalls on store forwarding, which costs more than everything else here.
+    #[inline(always)]
+    pub fn publish_payload<A: Access>(
+        &self,
+        access: A,
+        payload: P,
+        priority: u8,
+        outcome: &mut Outcome<P>,
+    ) -> Result<(), Box<BusError>> {
+        self.refuse_closed()?;
+        if let Some(lent) = self.lent_exclusively::<A>() {
+            let Observed { stamp, time_ns, .. } = self.observe(access, None, 1)?;
+            lent.count(1);
+            let parts = Parts { payload, extras: None, priority, recorded: false, batch: false, stamp, time_ns };
+            self.enqueue(access, &lent.route, parts, 1, outcome);
+            outcome.wake();
+            return Ok(());
+        }
+        self.publish_shared(NewEvent { priority, ..NewEvent::new(payload) }, outcome).map(drop)
     }
 
     /// Publishes the events of a batch in one step: a payload that has as many parts. Their stamps follow one another; all else

@@ -47,6 +47,7 @@ impl Exclusive {
     /// # Safety
     /// While it is used with a ring, nobody else may push into or pop from this ring, by whatever lock the embedding has:
     /// in Python, the interpreter lock. Reading positions and readiness is allowed at any time.
+    #[inline(always)]
     pub const unsafe fn new() -> Self {
         Self(())
     }

@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 /// The largest capacity of a subscription.
 pub const CAPACITY_MAX: usize = 1 << 26;
-/// How many events of a priority are timed one by one before only every sixteenth is.
+/// How many events of a priority are timed one by one before only every sixty-fourth is.
 const TIMED_FIRST: u64 = 1024;
-const TIMED_EVERY: u64 = 16;
+const TIMED_EVERY: u64 = 64;
 /// Waiting publishers go on when all but this part of a ring is free again.
 const CREDIT_SHARE: usize = 8;
 
@@ -231,12 +231,13 @@ impl<P: Payload> Subscription<P> {
     }
 
     /// How long events waited between entering the node and being received: the first 1 024 of each priority, then every
-    /// sixteenth.
+    /// sixty-fourth.
     pub fn latency(&self) -> Percentiles {
         self.latency.get().map(Histogram::percentiles).unwrap_or_default()
     }
 
     /// Whether exclusive access is refused it.
+    #[inline(always)]
     pub(crate) fn is_shared(&self) -> bool {
         self.shared.load(Ordering::Relaxed)
     }
@@ -250,6 +251,7 @@ impl<P: Payload> Subscription<P> {
         self.rings.iter().rev().filter_map(OnceLock::get)
     }
 
+    #[inline(always)]
     fn ring(&self, priority: u8) -> &Ring<Share<P>> {
         let level = usize::from(priority).min(PRIORITIES - 1);
         self.rings[level].get_or_init(|| {
@@ -364,7 +366,7 @@ impl<P: Payload> Subscription<P> {
     }
 
     /// Whether [`Subscription::settle`] has something to do.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wants_settling(&self) -> bool {
         self.items.is_armed() || self.closed.load(Ordering::Relaxed)
     }

@@ -14,7 +14,7 @@ use crate::node::{Event, Outcome};
 use crate::payload::{Content, interpreter};
 use crate::publisher::{Accompaniment, Publisher, time_of};
 use crate::subscription::{Received, Subscription};
-use chronofabric_bus::{BusError, NewEvent};
+use chronofabric_bus::BusError;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -73,19 +73,14 @@ unsafe extern "C" fn publish(
             if matches!(columns::known_kind(&payload), Some(Kind::Plain | Kind::Table)) {
                 incref(payload.as_ptr());
                 let mut outcome = Outcome::default();
-                let event = NewEvent {
-                    payload: Content::of_reference(payload.as_ptr()),
-                    priority: this.priority,
-                    extras: None,
-                    time_ns: None,
-                };
-                let published = this.topic.publish(interpreter(py), event, &mut outcome);
+                let content = Content::of_reference(payload.as_ptr());
+                let published = this.topic.publish_payload(interpreter(py), content, this.priority, &mut outcome);
                 if published.is_ok() && outcome.is_settled() {
                     // Nothing in it; three calls that would find that out.
                     std::mem::forget(outcome);
                     return none();
                 }
-                return publish_end(this, published.map(drop), &mut outcome);
+                return publish_end(this, published, &mut outcome);
             }
         }
         publish_otherwise(this, arguments, count, names)

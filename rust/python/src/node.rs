@@ -68,6 +68,7 @@ impl Node {
         if FORKS.load(Ordering::Relaxed) == self.forks { Ok(()) } else { Err(self.forked(py)) }
     }
 
+    #[inline(always)]
     pub(crate) fn is_forked(&self) -> bool {
         FORKS.load(Ordering::Relaxed) != self.forks
     }
@@ -136,7 +137,7 @@ thread_local! {
 }
 
 /// The number of the calling thread; never zero, and never that of a thread that has ended.
-#[inline]
+#[inline(always)]
 pub(crate) fn thread_number() -> u64 {
     match NUMBER_HERE.get() {
         0 => new_thread_number(),

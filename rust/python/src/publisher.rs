@@ -204,15 +204,13 @@ impl Publisher {
         outcome: &mut Outcome,
     ) -> PyResult<()> {
         let py = payload.py();
-        let published = if with.is_plain() && self.schema == Schema::Any {
-            // Not through `event`: passing the event back through memory would stall on store forwarding.
+        let published = if with.is_plain() && with.time.is_none() && self.schema == Schema::Any {
             let payload = Content::new(payload).map_err(|error| self.name_topic(py, error))?;
-            let event = NewEvent { payload, priority: self.priority, extras: None, time_ns: with.time };
-            self.topic.publish(interpreter(py), event, outcome)
+            self.topic.publish_payload(interpreter(py), payload, self.priority, outcome)
         } else {
-            self.topic.publish(interpreter(py), self.event(payload, with)?, outcome)
+            self.topic.publish(interpreter(py), self.event(payload, with)?, outcome).map(drop)
         };
-        self.finish(py, published.map(drop), outcome)
+        self.finish(py, published, outcome)
     }
 
     /// What remains after the rings are filled.

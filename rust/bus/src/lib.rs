@@ -33,7 +33,7 @@ mod subscription;
 #[cfg(not(loom))]
 mod topic;
 
-pub use ring::{Access, Concurrent, Exclusive, Ring};
+pub use ring::{Access, Concurrent, Consumer, Exclusive, Many, Producer, Ring, Side, Sole};
 pub use signal::{Signal, Wake};
 
 #[cfg(not(loom))]

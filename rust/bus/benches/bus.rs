@@ -1,12 +1,11 @@
-//! The ring beside crossbeam's `ArrayQueue`, and what a publish costs.
+//! What a publish costs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use chronofabric_bus::{
-    Access, Bus, Concurrent, BusOptions, Magazine, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, Ring, SubscriptionOptions,
+    Access, Bus, BusOptions, Concurrent, Magazine, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, SubscriptionOptions,
 };
 use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use crossbeam_queue::ArrayQueue;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -36,76 +35,11 @@ impl Payload for Number {
     fn share_headers(_headers: &()) {}
 }
 
-fn ring(criterion: &mut Criterion) {
+fn publish(criterion: &mut Criterion) {
     if cfg!(debug_assertions) {
         eprintln!("figures of a debug build would be false: run `cargo bench`");
         std::process::exit(2);
     }
-    let mut group = criterion.benchmark_group("ring, one thread, push and pop 64");
-    group.throughput(Throughput::Elements(64));
-    let (ours, peer) = (Ring::new(1024), ArrayQueue::new(1024));
-    group.bench_function("chronofabric", |bencher| {
-        bencher.iter(|| {
-            (0..64_u64).for_each(|value| ours.push(black_box(value)).unwrap());
-            for _ in 0..64 {
-                black_box(ours.pop());
-            }
-        });
-    });
-    group.bench_function("crossbeam ArrayQueue", |bencher| {
-        bencher.iter(|| {
-            (0..64_u64).for_each(|value| peer.push(black_box(value)).unwrap());
-            for _ in 0..64 {
-                black_box(peer.pop());
-            }
-        });
-    });
-    group.finish();
-
-    let mut group = criterion.benchmark_group("ring, two threads, 100 000 values");
-    group.throughput(Throughput::Elements(100_000)).sample_size(20);
-    group.bench_function("chronofabric", |bencher| {
-        bencher.iter(|| {
-            let ring = Arc::new(Ring::new(1024));
-            let other = Arc::clone(&ring);
-            let writer = std::thread::spawn(move || {
-                (0..100_000_u64).for_each(|value| {
-                    while other.push(value).is_err() {
-                        std::thread::yield_now()
-                    }
-                });
-            });
-            (0..100_000).for_each(|_| {
-                while ring.pop().is_none() {
-                    std::thread::yield_now()
-                }
-            });
-            writer.join().unwrap();
-        });
-    });
-    group.bench_function("crossbeam ArrayQueue", |bencher| {
-        bencher.iter(|| {
-            let ring = Arc::new(ArrayQueue::new(1024));
-            let other = Arc::clone(&ring);
-            let writer = std::thread::spawn(move || {
-                (0..100_000_u64).for_each(|value| {
-                    while other.push(value).is_err() {
-                        std::thread::yield_now()
-                    }
-                });
-            });
-            (0..100_000).for_each(|_| {
-                while ring.pop().is_none() {
-                    std::thread::yield_now()
-                }
-            });
-            writer.join().unwrap();
-        });
-    });
-    group.finish();
-}
-
-fn publish(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("publish and receive, one thread");
     for receivers in [1_usize, 10, 1000] {
         let source = TimeSource::counter();
@@ -132,5 +66,5 @@ fn publish(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ring, publish);
+criterion_group!(benches, publish);
 criterion_main!(benches);

@@ -33,7 +33,7 @@ mod subscription;
 #[cfg(not(loom))]
 mod topic;
 
-pub use ring::{Access, Concurrent, Exclusive, Ring};
+pub use ring::{Access, Concurrent, Consumer, Exclusive, Many, Producer, Ring, Side, Sole};
 pub use signal::{Signal, Wake};
 
 #[cfg(not(loom))]
@@ -43,7 +43,7 @@ pub use {
     cell::{Contents, Extras, Magazine, Payload, Pool, Share},
     error::{BusError, SyntaxError},
     histogram::{Histogram, Percentiles},
-    publish::{BATCH_MAX, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Values},
+    publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Values},
     subscription::{CAPACITY_MAX, DeadLetter, Overflow, Subscription, SubscriptionOptions, Waiting},
     topic::{Pattern, TOPIC_BYTES_MAX, TopicInfo, validate_topic},
 };

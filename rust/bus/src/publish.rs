@@ -101,6 +101,8 @@ pub struct Outcome<P: Payload> {
     pub victims: Victims<P>,
     /// Receivers that are full and whose policy is to wait.
     pub blocked: SmallVec<[Blocked<P>; 2]>,
+    /// A receiver that waits while a burst of events has gathered for it: the caller may let it have its turn.
+    pub gathered: Option<Arc<Subscription<P>>>,
     /// Subscriptions whose receivers sleep, or that were closed meanwhile.
     waking: SmallVec<[Arc<Subscription<P>>; 2]>,
     depth: usize,
@@ -108,7 +110,13 @@ pub struct Outcome<P: Payload> {
 
 impl<P: Payload> Default for Outcome<P> {
     fn default() -> Self {
-        Self { victims: SmallVec::new(), blocked: SmallVec::new(), waking: SmallVec::new(), depth: 0 }
+        Self {
+            victims: SmallVec::new(),
+            blocked: SmallVec::new(),
+            gathered: None,
+            waking: SmallVec::new(),
+            depth: 0,
+        }
     }
 }
 
@@ -116,7 +124,7 @@ impl<P: Payload> Outcome<P> {
     /// Whether nothing is left to the caller, and nothing has to be freed either.
     #[inline(always)]
     pub fn is_settled(&self) -> bool {
-        self.victims.is_empty() && self.blocked.is_empty() && !self.waking.spilled()
+        self.victims.is_empty() && self.blocked.is_empty() && self.gathered.is_none() && !self.waking.spilled()
     }
 
     #[inline(always)]
@@ -216,6 +224,16 @@ impl<P: Payload> Route<P> {
         Self { subscriptions, taps, measured, exclusive }
     }
 
+    /// Notes a receiver that waits for its turn, unless it was too slow to be waited for.
+    #[cold]
+    fn gathered(&self, outcome: &mut Outcome<P>) {
+        let waits = |subscription: &&Arc<Subscription<P>>| {
+            let waiting = subscription.waiting();
+            waiting.receivers.load(Ordering::Relaxed) > 0 && !waiting.impatient.load(Ordering::Relaxed)
+        };
+        outcome.gathered = self.subscriptions.iter().find(waits).cloned();
+    }
+
     /// Whether publishing on it runs no foreign code.
     fn is_plain(&self) -> bool {
         !self.measured && self.taps.is_empty()
@@ -243,6 +261,10 @@ pub struct Topic<P: Payload> {
     section: Mutex<()>,
 }
 
+/// After how many events of a topic its publisher looks whether somebody waits for its turn to receive them. Their cells
+/// are then still in the caches.
+pub const BURST: u64 = 4096;
+
 /// What the holder of the flag `borrowed` has for itself.
 struct Lent<P: Payload> {
     route: Arc<Route<P>>,
@@ -250,10 +272,13 @@ struct Lent<P: Payload> {
 }
 
 impl<P: Payload> Lent<P> {
-    /// Counts publishes; only for who has it for itself.
+    /// Counts publishes; only for who has it for itself. Says whether a burst is full.
     #[inline(always)]
-    fn count(&self, events: usize) {
-        self.published.store(self.published.load(Ordering::Relaxed) + events as u64, Ordering::Relaxed);
+    fn count(&self, events: usize) -> bool {
+        let before = self.published.load(Ordering::Relaxed);
+        let after = before + events as u64;
+        self.published.store(after, Ordering::Relaxed);
+        before / BURST != after / BURST
     }
 }
 
@@ -402,9 +427,11 @@ impl<P: Payload> Topic<P> {
         self.refuse_closed()?;
         if let Some(lent) = self.lent_exclusively::<A>() {
             let Observed { stamp, time_ns, .. } = self.observe(access, None, 1)?;
-            lent.count(1);
             let parts = Parts { payload, extras: None, priority, recorded: false, batch: false, stamp, time_ns };
             self.enqueue(access, &lent.route, parts, 1, outcome);
+            if lent.count(1) {
+                lent.route.gathered(outcome);
+            }
             outcome.wake();
             return Ok(());
         }
@@ -431,8 +458,10 @@ impl<P: Payload> Topic<P> {
         }
         if let Some(lent) = self.lent_exclusively::<A>() {
             let observed = self.observe(access, batch.time_ns, count)?;
-            lent.count(count);
             self.enqueue(access, &lent.route, batch.parts(observed, true), count as u32, outcome);
+            if lent.count(count) {
+                lent.route.gathered(outcome);
+            }
             outcome.wake();
             return Ok(());
         }

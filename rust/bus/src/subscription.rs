@@ -458,6 +458,7 @@ impl<P: Payload> Subscription<P> {
             return self.try_receive_many(Concurrent, receiver, limit, now_ns);
         }
         let mut taken: Vec<Share<P>> = Vec::new();
+        let mut run: Option<Share<P>> = None;
         let mut left = limit;
         let mut used = self.ready_levels(receiver);
         let mut now_ns = Some(now_ns);
@@ -476,11 +477,13 @@ impl<P: Payload> Subscription<P> {
                         }
                         self.record_wait(&event, read_ns);
                     }
-                    let apart = match taken.last_mut() {
-                        Some(last) => last.join(event).err(),
+                    let apart = match &mut run {
+                        Some(run) => run.join(event).err(),
                         None => Some(event),
                     };
-                    taken.extend(apart);
+                    if let Some(event) = apart {
+                        taken.extend(run.replace(event));
+                    }
                 });
                 left -= count;
                 if count == 0 || left == 0 {
@@ -489,6 +492,7 @@ impl<P: Payload> Subscription<P> {
             }
             self.return_credit(ring);
         }
+        taken.extend(run);
         taken
     }
 

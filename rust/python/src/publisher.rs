@@ -4,7 +4,7 @@ use crate::columns::{self, Kind, Table};
 use crate::errors;
 use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
 use crate::payload::{Content, interpreter};
-use crate::subscription::{count, duration_ns};
+use crate::subscription::{Core, count, duration_ns};
 use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
 use chronofabric_bus::{Blocked, BusError, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
 use pyo3::prelude::*;
@@ -12,7 +12,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDateTime, PyDict, PyList, PyMapping, PyString, PyTuple};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type BlockedEvent = Blocked<Content>;
 
@@ -225,7 +225,13 @@ impl Publisher {
             return Err(self.node.error(py, &error));
         }
         outcome.victims.clear();
-        if outcome.blocked.is_empty() { Ok(()) } else { self.wait_for_room(py, outcome) }
+        if !outcome.blocked.is_empty() {
+            return self.wait_for_room(py, outcome);
+        }
+        match outcome.gathered.take() {
+            Some(receiver) => wait(py, &self.node, &mut Turn::of(receiver), None).map(drop),
+            None => Ok(()),
+        }
     }
 
     #[cold]
@@ -376,6 +382,48 @@ fn headers_of(headers: &Bound<'_, PyAny>) -> PyResult<Py<PyDict>> {
     let copy = PyDict::new(py);
     copy.update(mapping)?;
     if copy.keys().iter().all(|key| key.is_instance_of::<PyString>()) { Ok(copy.unbind()) } else { Err(refuse()) }
+}
+
+/// The turn of a receiver that waits while a burst has gathered: over when it waits again, or was too slow. Otherwise a ring
+/// of many thousand events would be filled before it gets the interpreter, and all of them would have left the caches.
+struct Turn {
+    receiver: Arc<Core>,
+    since: Instant,
+}
+
+impl Turn {
+    fn of(receiver: Arc<Core>) -> Self {
+        Self { receiver, since: Instant::now() }
+    }
+}
+
+impl Condition for Turn {
+    fn check(&mut self, _py: Python<'_>) -> bool {
+        self.is_true()
+    }
+    fn glance(&mut self) -> bool {
+        self.is_true()
+    }
+    fn is_true(&self) -> bool {
+        let waiting = self.receiver.waiting();
+        let over = waiting.receivers.load(Ordering::Relaxed) > 0 && self.receiver.pending() == 0;
+        let late = self.since.elapsed() >= PATIENCE;
+        if late && !over {
+            waiting.impatient.store(true, Ordering::Relaxed);
+        }
+        over || late || self.receiver.is_closed()
+    }
+    fn waits(&self, waits: bool) {
+        count(&self.receiver.waiting().publishers, waits);
+    }
+    fn awake(&self) -> Duration {
+        PATIENCE
+    }
+    fn arm(&self, _wake: Arc<dyn Wake>) {}
+    fn disarm(&self, _wake: &Arc<dyn Wake>) {}
+    fn slice(&self) -> Duration {
+        PATIENCE
+    }
 }
 
 /// One event that waits for room in one subscription.

@@ -7,7 +7,7 @@ use crate::hot;
 use crate::node::{Event, Node, Victims, thread_number};
 use crate::payload::{Content, interpreter};
 use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
-use chronofabric_bus::{Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
+use chronofabric_bus::{BURST, Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;
@@ -153,7 +153,7 @@ impl<'a> Ready<'a> {
         let received = core.received();
         let at_once = received.saturating_sub(subscription.received.swap(received, Ordering::Relaxed));
         let capacity = core.options().capacity as u64;
-        let expects_burst = capacity >= BURST_CAPACITY && at_once >= capacity / BURST_SHARE;
+        let expects_burst = capacity >= BURST_CAPACITY && at_once >= capacity.min(BURST) / BURST_SHARE;
         Self { core, expects_burst, pending: 0, since: Instant::now() }
     }
 }
@@ -186,7 +186,12 @@ impl Condition for Ready<'_> {
         if self.expects_burst { PATIENCE } else { YIELDING }
     }
     fn waits(&self, waits: bool) {
-        count(&self.core.waiting().receivers, waits);
+        let waiting = self.core.waiting();
+        count(&waiting.receivers, waits);
+        if waits && !self.core.is_ready() {
+            // It has caught up: worth waiting for.
+            waiting.impatient.store(false, Ordering::Relaxed);
+        }
     }
     fn arm(&self, wake: Arc<dyn Wake>) {
         self.core.items().arm(wake, 0);

@@ -87,7 +87,7 @@ pub(crate) trait Condition: Send {
     fn awake(&self) -> Duration {
         YIELDING
     }
-    /// Told when the interpreter has been let go, and again before it is taken back.
+    /// Told before the interpreter is let go, and again when it has been taken back.
     fn waits(&self, waits: bool);
     /// Told before the thread parks.
     fn parks(&self) {}
@@ -138,11 +138,9 @@ pub(crate) fn wait(
             Some(left) if source.as_simulated().is_none() => Duration::from_nanos(left.unsigned_abs()).min(slice),
             _ => slice,
         };
-        detached(py, || {
-            condition.waits(true);
-            wait_detached(condition, &parker, spins, slice);
-            condition.waits(false);
-        });
+        condition.waits(true);
+        detached(py, || wait_detached(condition, &parker, spins, slice));
+        condition.waits(false);
         condition.disarm(&wake);
         if main {
             py.check_signals()?;

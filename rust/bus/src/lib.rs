@@ -43,7 +43,7 @@ pub use {
     cell::{Contents, Extras, Magazine, Payload, Pool, Share},
     error::{BusError, SyntaxError},
     histogram::{Histogram, Percentiles},
-    publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Values},
+    publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Unfinished, Values},
     subscription::{CAPACITY_MAX, DeadLetter, Overflow, Subscription, SubscriptionOptions, Waiting},
     topic::{Pattern, TOPIC_BYTES_MAX, TopicInfo, validate_topic},
 };

@@ -135,6 +135,42 @@ impl<P: Payload> Outcome<P> {
     }
 }
 
+/// A publish that left something to see to.
+#[derive(Debug)]
+pub struct Unfinished<P: Payload> {
+    /// Why nobody has received the event, where that is so.
+    pub published: Result<(), Box<BusError>>,
+    /// What the caller sees to.
+    pub outcome: Outcome<P>,
+}
+
+impl<P: Payload> Unfinished<P> {
+    fn outcome(place: &mut Option<Box<Self>>) -> &mut Outcome<P> {
+        let new = || Box::new(Self { published: Ok(()), outcome: Outcome::default() });
+        &mut place.get_or_insert_with(new).outcome
+    }
+
+    #[cold]
+    fn failed(error: Box<BusError>) -> Option<Box<Self>> {
+        Some(Box::new(Self { published: Err(error), outcome: Outcome::default() }))
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn offer_unusually<P: Payload>(
+    access: impl Access,
+    subscription: &Arc<Subscription<P>>,
+    share: Share<P>,
+    priority: u8,
+    unfinished: &mut Option<Box<Unfinished<P>>>,
+) {
+    let outcome = Unfinished::outcome(unfinished);
+    if let Offer::Full(rest) = subscription.offer(access, share, priority, &mut outcome.victims) {
+        outcome.blocked.push(Blocked { subscription: Arc::clone(subscription), rest: Some(rest), priority });
+    }
+}
+
 /// Events that wait for room in one subscription. Dropping it gives up, counted as cancelled.
 #[derive(Debug)]
 pub struct Blocked<P: Payload> {
@@ -229,9 +265,23 @@ impl<P: Payload> Route<P> {
     fn gathered(&self, outcome: &mut Outcome<P>) {
         let waits = |subscription: &&Arc<Subscription<P>>| {
             let waiting = subscription.waiting();
-            waiting.receivers.load(Ordering::Relaxed) > 0 && !waiting.impatient.load(Ordering::Relaxed)
+            let waits = waiting.receivers.load(Ordering::Relaxed) > 0 && subscription.is_ready();
+            waits && !waiting.impatient.load(Ordering::Relaxed)
         };
         outcome.gathered = self.subscriptions.iter().find(waits).cloned();
+    }
+
+    /// After the rings are filled: notes who has to be woken, who waits for its turn, and an event that nobody wanted.
+    #[cold]
+    #[inline(never)]
+    fn settle_unusually(&self, unwanted: Shares<P>, burst: bool, unfinished: &mut Option<Box<Unfinished<P>>>) {
+        let outcome = Unfinished::outcome(unfinished);
+        outcome.victims.extend(unwanted);
+        let unsettled = self.subscriptions.iter().filter(|subscription| subscription.wants_settling());
+        outcome.waking.extend(unsettled.cloned());
+        if burst {
+            self.gathered(outcome);
+        }
     }
 
     /// Whether publishing on it runs no foreign code.
@@ -410,32 +460,49 @@ impl<P: Payload> Topic<P> {
         self.publish_shared(event, outcome)
     }
 
-    /// As [`Topic::publish`] for an event that has nothing but a payload and a priority.
-    ///
-    /// # Errors
-    /// Those of [`Topic::publish`].
+    /// As [`Topic::publish`] for an event that has nothing but a payload and a priority. Where everything went the usual way,
+    /// there is nothing to see to.
     // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
     // stalls on store forwarding, which costs more than everything else here.
     #[inline(always)]
-    pub fn publish_payload<A: Access>(
-        &self,
-        access: A,
-        payload: P,
-        priority: u8,
-        outcome: &mut Outcome<P>,
-    ) -> Result<(), Box<BusError>> {
-        self.refuse_closed()?;
-        if let Some(lent) = self.lent_exclusively::<A>() {
-            let Observed { stamp, time_ns, .. } = self.observe(access, None, 1)?;
-            let parts = Parts { payload, extras: None, priority, recorded: false, batch: false, stamp, time_ns };
-            self.enqueue(access, &lent.route, parts, 1, outcome);
-            if lent.count(1) {
-                lent.route.gathered(outcome);
-            }
-            outcome.wake();
-            return Ok(());
+    pub fn publish_payload<A: Access>(&self, access: A, payload: P, priority: u8) -> Option<Box<Unfinished<P>>> {
+        let Some(lent) = self.lent_exclusively::<A>() else { return self.publish_unusually(payload, priority) };
+        if self.core.closed.load(Ordering::Relaxed) {
+            return self.publish_unusually(payload, priority);
         }
-        self.publish_shared(NewEvent { priority, ..NewEvent::new(payload) }, outcome).map(drop)
+        let Observed { stamp, time_ns, .. } = match self.observe(access, None, 1) {
+            Ok(observed) => observed,
+            Err(error) => return Unfinished::failed(error),
+        };
+        let parts = Parts { payload, extras: None, priority, recorded: false, batch: false, stamp, time_ns };
+        let subscriptions = &*lent.route.subscriptions;
+        let mut shares = Shares::new(access, &self.info, parts, 1, subscriptions.len());
+        let mut unfinished = None;
+        let burst = lent.count(1);
+        let mut settled = !burst && !subscriptions.is_empty();
+        for (subscription, share) in subscriptions.iter().zip(&mut shares) {
+            if let Err(share) = subscription.offer_plainly(access, share, priority) {
+                offer_unusually(access, subscription, share, priority, &mut unfinished);
+            }
+            settled &= !subscription.wants_settling();
+        }
+        if !settled {
+            lent.route.settle_unusually(shares, burst, &mut unfinished);
+        }
+        if let Some(unfinished) = &mut unfinished {
+            unfinished.outcome.wake();
+        }
+        unfinished
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_unusually(&self, payload: P, priority: u8) -> Option<Box<Unfinished<P>>> {
+        let mut outcome = Outcome::default();
+        let published = self.refuse_closed().and_then(|()| {
+            self.publish_shared(NewEvent { priority, ..NewEvent::new(payload) }, &mut outcome).map(drop)
+        });
+        (published.is_err() || !outcome.is_settled()).then(|| Box::new(Unfinished { published, outcome }))
     }
 
     /// Publishes the events of a batch in one step: a payload that has as many parts. Their stamps follow one another; all else

@@ -11,7 +11,7 @@ use crate::ring::{Access, Concurrent, Ring};
 use crate::signal::{Signal, Wake};
 use crate::sync::{full_fence, lock};
 use crate::topic::Pattern;
-use crate::{PRIORITIES, Victims};
+use crate::{PRIORITIES, PRIORITY_NORMAL, Victims};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -23,6 +23,15 @@ const TIMED_FIRST: u64 = 1024;
 const TIMED_EVERY: u64 = 64;
 /// Waiting publishers go on when all but this part of a ring is free again.
 const CREDIT_SHARE: usize = 8;
+
+/// It was closed.
+const CLOSED: u8 = 1;
+/// It hands nothing out for the time being.
+const PAUSED: u8 = 2;
+/// Somebody takes part who does not hold the lock that exclusive access stands for.
+const SHARED: u8 = 4;
+/// It is bounded in bytes.
+const MEASURED: u8 = 8;
 
 /// What happens to an event that finds its subscription full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,10 +109,8 @@ pub struct Waiting {
 pub struct Subscription<P: Payload> {
     // Read by every publisher, after its fence.
     items: Signal,
-    closed: AtomicBool,
-    paused: AtomicBool,
-    /// Whether somebody takes part who does not hold the lock that exclusive access stands for.
-    shared: AtomicBool,
+    /// What is out of the ordinary, as bits.
+    state: AtomicU8,
     used: AtomicU8,
     rings: [OnceLock<Ring<Share<P>>>; PRIORITIES],
     space: Signal,
@@ -145,9 +152,7 @@ impl<P: Payload> Subscription<P> {
         }
         Ok(Self {
             items: Signal::default(),
-            closed: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
-            shared: AtomicBool::new(false),
+            state: AtomicU8::new(if options.capacity_bytes.is_some() { MEASURED } else { 0 }),
             used: AtomicU8::new(0),
             rings: std::array::from_fn(|_| OnceLock::new()),
             space: Signal::default(),
@@ -175,17 +180,21 @@ impl<P: Payload> Subscription<P> {
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Whether it hands nothing out for the time being.
     pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & PAUSED != 0
     }
 
     /// Stops or resumes handing out; what arrives meanwhile waits under the overflow policy.
     pub fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
+        if paused {
+            self.state.fetch_or(PAUSED, Ordering::Release);
+        } else {
+            self.state.fetch_and(!PAUSED, Ordering::Release);
+        }
         self.items.notify();
     }
 
@@ -239,12 +248,12 @@ impl<P: Payload> Subscription<P> {
     /// Whether exclusive access is refused it.
     #[inline(always)]
     pub(crate) fn is_shared(&self) -> bool {
-        self.shared.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed) & SHARED != 0
     }
 
     /// From now on it is used by those too who do not hold the lock that exclusive access stands for. The caller holds it.
     pub(crate) fn set_shared(&self) {
-        self.shared.store(true, Ordering::Relaxed);
+        self.state.fetch_or(SHARED, Ordering::Relaxed);
     }
 
     fn rings(&self) -> impl Iterator<Item = &Ring<Share<P>>> {
@@ -275,6 +284,18 @@ impl<P: Payload> Subscription<P> {
         match self.try_push(access, share, priority) {
             Ok(()) => Offer::Settled,
             Err(rest) => self.overflow(access, rest, victims),
+        }
+    }
+
+    /// Offers an event in the short way: where nothing is out of the ordinary and there is room.
+    ///
+    /// # Errors
+    /// The event, which is to be offered in the general way.
+    #[inline(always)]
+    pub(crate) fn offer_plainly(&self, access: impl Access, event: Share<P>, priority: u8) -> Result<(), Share<P>> {
+        match self.rings.get(usize::from(priority)).and_then(OnceLock::get) {
+            Some(ring) => ring.push_with(access, event),
+            None => Err(event),
         }
     }
 
@@ -368,7 +389,7 @@ impl<P: Payload> Subscription<P> {
     /// Whether [`Subscription::settle`] has something to do.
     #[inline(always)]
     pub(crate) fn wants_settling(&self) -> bool {
-        self.items.is_armed() || self.closed.load(Ordering::Relaxed)
+        self.items.is_armed() || self.state.load(Ordering::Relaxed) & CLOSED != 0
     }
 
     /// The second half of an offer, after a full fence: wakes who waits, and empties the ring again if the subscription was
@@ -378,7 +399,7 @@ impl<P: Payload> Subscription<P> {
         if self.items.is_armed() {
             self.items.wake_all();
         }
-        if self.closed.load(Ordering::Relaxed) {
+        if self.state.load(Ordering::Relaxed) & CLOSED != 0 {
             self.empty(victims);
         }
     }
@@ -421,13 +442,28 @@ impl<P: Payload> Subscription<P> {
     /// threads; `now_ns` is read only for the events whose waiting time is recorded.
     #[inline(always)]
     pub fn try_receive<A: Access>(&self, access: A, receiver: u64, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
+        // The short way: nothing out of the ordinary, and one priority in use, the normal one.
+        let normal = self.rings[usize::from(PRIORITY_NORMAL)].get();
+        if self.state.load(Ordering::Relaxed) == 0
+            && self.used.load(Ordering::Acquire) == 1 << PRIORITY_NORMAL
+            && self.receiver.load(Ordering::Relaxed) == receiver
+            && let Some(ring) = normal
+            && let Some((position, event)) = ring.pop_with(access)
+        {
+            self.return_credit(ring);
+            if is_timed(position) {
+                self.record_wait(&event, now_ns());
+            }
+            return Some(event);
+        }
         if A::EXCLUSIVE && self.is_shared() {
             return self.take_next(Concurrent, receiver, now_ns);
         }
         self.take_next(access, receiver, now_ns)
     }
 
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
     fn take_next(&self, access: impl Access, receiver: u64, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
         let mut used = self.ready_levels(receiver);
         while used != 0 {
@@ -502,7 +538,7 @@ impl<P: Payload> Subscription<P> {
         if self.receiver.load(Ordering::Relaxed) != receiver {
             self.receiver.store(receiver, Ordering::Relaxed);
         }
-        if self.paused.load(Ordering::Relaxed) { 0 } else { self.used.load(Ordering::Acquire) }
+        if self.state.load(Ordering::Relaxed) & PAUSED != 0 { 0 } else { self.used.load(Ordering::Acquire) }
     }
 
     #[cold]
@@ -531,7 +567,7 @@ impl<P: Payload> Subscription<P> {
     /// Closes the subscription: what waits is dropped with the reason, who waits is woken. The first close counts.
     pub fn close(&self, reason: Reason, victims: &mut Victims<P>) {
         self.close_reason.get_or_init(|| reason);
-        self.closed.store(true, Ordering::SeqCst);
+        self.state.fetch_or(CLOSED, Ordering::SeqCst);
         full_fence();
         self.empty(victims);
         self.items.wake_all();

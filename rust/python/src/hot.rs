@@ -14,7 +14,7 @@ use crate::node::{Event, Outcome};
 use crate::payload::{Content, interpreter};
 use crate::publisher::{Accompaniment, Publisher, time_of};
 use crate::subscription::{Received, Subscription};
-use chronofabric_bus::BusError;
+use chronofabric_bus::Unfinished;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -72,15 +72,11 @@ unsafe extern "C" fn publish(
             let payload = Borrowed::from_ptr(py, *arguments);
             if matches!(columns::known_kind(&payload), Some(Kind::Plain | Kind::Table)) {
                 incref(payload.as_ptr());
-                let mut outcome = Outcome::default();
                 let content = Content::of_reference(payload.as_ptr());
-                let published = this.topic.publish_payload(interpreter(py), content, this.priority, &mut outcome);
-                if published.is_ok() && outcome.is_settled() {
-                    // Nothing in it; three calls that would find that out.
-                    std::mem::forget(outcome);
-                    return none();
-                }
-                return publish_end(this, published, &mut outcome);
+                return match this.topic.publish_payload(interpreter(py), content, this.priority) {
+                    None => none(),
+                    Some(unfinished) => publish_end(this, *unfinished),
+                };
             }
         }
         publish_otherwise(this, arguments, count, names)
@@ -108,12 +104,11 @@ fn result(py: Python<'_>, called: PyResult<()>) -> *mut ffi::PyObject {
 }
 
 #[cold]
-fn publish_end(
-    publisher: &Publisher,
-    published: Result<(), Box<BusError>>,
-    outcome: &mut Outcome,
-) -> *mut ffi::PyObject {
-    Python::attach(|py| result(py, publisher.finish(py, published, outcome)))
+fn publish_end(publisher: &Publisher, unfinished: Unfinished<Content>) -> *mut ffi::PyObject {
+    Python::attach(|py| {
+        let Unfinished { published, mut outcome } = unfinished;
+        result(py, publisher.finish(py, published, &mut outcome))
+    })
 }
 
 #[cold]

@@ -206,7 +206,8 @@ impl Publisher {
         let py = payload.py();
         let published = if with.is_plain() && with.time.is_none() && self.schema == Schema::Any {
             let payload = Content::new(payload).map_err(|error| self.name_topic(py, error))?;
-            self.topic.publish_payload(interpreter(py), payload, self.priority, outcome)
+            let event = NewEvent { priority: self.priority, ..NewEvent::new(payload) };
+            self.topic.publish(interpreter(py), event, outcome).map(drop)
         } else {
             self.topic.publish(interpreter(py), self.event(payload, with)?, outcome).map(drop)
         };

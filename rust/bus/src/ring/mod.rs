@@ -64,6 +64,8 @@ struct Cursor {
 
 /// For how long a sole consumer that has caught up lets values gather, in spins.
 const GATHER_SPINS: u32 = 8;
+/// As many values in a run have gathered by themselves.
+const GATHERED: u64 = 256;
 /// For how long a thread stands back after another one took the position that it wanted, as powers of two of spins, at
 /// first and at most: about as long as the cache line needs for the way there and back, so that each of them gets
 /// through many values between two moves of the line.
@@ -337,11 +339,13 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             if now != head {
                 return Some(contended(&self.head.0, attempts));
             }
-        } else if cursor.caught_up != head {
-            // A sole consumer that has caught up with the producers looks again only after a moment, once: otherwise it
-            // takes the cache line from them for every single value, which costs both sides more than the moment.
+        } else {
+            // A sole consumer that catches up with the producers again and again looks only after a moment, once each time:
+            // otherwise it takes the cache line from them for every few values, which costs both sides more.
+            if (1..GATHERED).contains(&(head - cursor.caught_up)) {
+                spin(GATHER_SPINS);
+            }
             cursor.caught_up = head;
-            spin(GATHER_SPINS);
         }
         if P::SOLE {
             cursor.limit = self.tail.0.load(Ordering::Acquire);

@@ -1,7 +1,7 @@
 //! The ring beside the fastest queues there are, each in its own shape: one producer and one consumer, two and one, two
 //! and two, value by value and in batches of 64.
 //!
-//! Everybody waits in the same way when the queue is full or empty: 64 looks with a spin hint between them, then a yield
+//! Everybody waits in the same way when the queue is full or empty: 16 looks with a spin hint between them, then a yield
 //! for each. crossfire and kanal use their own blocking calls, which are faster than their trying ones between threads
 //! that outnumber the cores. Every value that is received enters a sum that is checked.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -176,7 +176,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
     let mut looks = 0_u32;
     while !done() {
         looks += 1;
-        if looks < 64 {
+        if looks < 16 {
             std::hint::spin_loop();
         } else {
             std::thread::yield_now();

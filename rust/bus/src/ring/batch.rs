@@ -1,7 +1,7 @@
 //! Many values by one move of a position.
 
 use super::access::{Access, Mark, Side};
-use super::{Cursor, Ring, Slot, slot_at};
+use super::{Cursor, Ring, Slot};
 use crate::sync::Ordering;
 
 impl<T> Ring<T> {
@@ -48,15 +48,15 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             }
         };
         let mut filling = Filling { ring: self, cursor, next: tail, end: tail + claimed };
-        let (slots, mask) = (&*self.slots, self.mask);
-        for index in 0..claimed {
-            let value = make(index as usize);
-            let slot = slot_at(slots, mask, tail + index);
-            // SAFETY: this thread claimed the position, and the value of the previous lap has been taken out.
-            slot.value.with_mut(|place| unsafe { (*place).write(value) });
-            filling.next = tail + index + 1;
-            if !P::SOLE {
-                slot.mark.set(filling.next);
+        for piece in self.pieces(tail, claimed) {
+            for slot in piece {
+                let value = make((filling.next - tail) as usize);
+                // SAFETY: this thread claimed the position, and the value of the previous lap has been taken out.
+                slot.value.with_mut(|place| unsafe { (*place).write(value) });
+                filling.next += 1;
+                if !P::SOLE {
+                    slot.mark.set(filling.next);
+                }
             }
         }
         claimed as usize
@@ -84,9 +84,12 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             }
         };
         let mut emptying = Emptying { ring: self, cursor, next: head, end: head + claimed };
-        let (slots, mask) = (&*self.slots, self.mask);
-        while let Some((position, value)) = emptying.pop(slots, mask) {
-            take(position, value);
+        for piece in self.pieces(head, claimed) {
+            for slot in piece {
+                let position = emptying.next;
+                let value = emptying.take(slot);
+                take(position, value);
+            }
         }
         claimed as usize
     }
@@ -99,7 +102,7 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             return if room < wanted { self.room_after(tail, cursor).min(wanted) } else { wanted };
         }
         let room = if self.capacity > self.mask { wanted } else { self.room_after(tail, cursor).min(wanted) };
-        (0..room).take_while(|offset| self.slot(tail + offset).mark.get() == tail + offset).count() as u64
+        self.count_marked(tail, room, 0)
     }
 
     /// How many consecutive positions from `head` on may be read, at most `wanted`. They stay so until the head moves.
@@ -111,7 +114,31 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             }
             return cursor.limit.saturating_sub(head).min(wanted);
         }
-        (0..wanted).take_while(|offset| self.slot(head + offset).mark.get() == head + offset + 1).count() as u64
+        self.count_marked(head, wanted, 1)
+    }
+
+    /// How many slots from the position `from` on carry their position and `ahead`, at most `wanted`.
+    #[inline(always)]
+    fn count_marked(&self, from: u64, wanted: u64, ahead: u64) -> u64 {
+        let mut count = 0;
+        for piece in self.pieces(from, wanted) {
+            for slot in piece {
+                if slot.mark.get() != from + count + ahead {
+                    return count;
+                }
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// The slots of consecutive positions, in the two pieces in which they lie in memory.
+    #[inline(always)]
+    fn pieces(&self, from: u64, count: u64) -> [&[Slot<T, P::With<C>>]; 2] {
+        let (start, count) = ((from & self.mask) as usize, count as usize);
+        let (before, after) = self.slots.split_at(start);
+        let first = count.min(after.len());
+        [&after[..first], &before[..count - first]]
     }
 }
 
@@ -145,20 +172,16 @@ struct Emptying<'a, T, P: Side, C: Side> {
 }
 
 impl<T, P: Side, C: Side> Emptying<'_, T, P, C> {
+    /// Takes the value of position `next` out of its slot.
     #[inline(always)]
-    fn pop(&mut self, slots: &[Slot<T, P::With<C>>], mask: u64) -> Option<(u64, T)> {
-        let position = self.next;
-        if position == self.end {
-            return None;
-        }
-        self.next += 1;
-        let slot = slot_at(slots, mask, position);
+    fn take(&mut self, slot: &Slot<T, P::With<C>>) -> T {
         // SAFETY: this thread claimed the position and saw that its value had been written; `next` passes it once.
         let value = slot.value.with(|place| unsafe { (*place).assume_init_read() });
         if !C::SOLE {
-            slot.mark.set(position + mask + 1);
+            slot.mark.set(self.next + self.ring.mask + 1);
         }
-        Some((position, value))
+        self.next += 1;
+        value
     }
 }
 
@@ -166,7 +189,9 @@ impl<T, P: Side, C: Side> Drop for Emptying<'_, T, P, C> {
     #[inline(always)]
     fn drop(&mut self) {
         // Something is left only when `take` panicked.
-        while self.pop(&self.ring.slots, self.ring.mask).is_some() {}
+        while self.next != self.end {
+            drop(self.take(self.ring.slot(self.next)));
+        }
         if C::SOLE {
             self.cursor.position = self.end;
             self.ring.head.0.store(self.end, Ordering::Release);

@@ -64,8 +64,12 @@ struct Cursor {
 
 /// For how long a sole consumer that has caught up lets values gather, in spins.
 const GATHER_SPINS: u32 = 8;
-/// The most that a thread spins, as a power of two, after another one took the position that it wanted.
-const CONTENTION_SPINS_LOG2: u32 = 6;
+/// As many values in a run have gathered by themselves.
+const GATHERED: u64 = 256;
+/// For how long a thread stands back after another one took the position that it wanted, as powers of two of spins, at
+/// first and at most: about as long as the cache line needs for the way there and back, so that each of them gets
+/// through many values between two moves of the line.
+const CONTENTION_SPINS_LOG2: (u32, u32) = (3, 6);
 
 // SAFETY: a value moves through a slot from the one thread that claimed its position for writing to the one that claimed
 // it for reading, ordered by the release store and the acquire load of the slot's mark or of a sole party's position.
@@ -178,7 +182,8 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
 
     #[inline(always)]
     fn slot(&self, position: u64) -> &Slot<T, P::With<C>> {
-        slot_at(&self.slots, self.mask, position)
+        // SAFETY: the mask is the number of slots less one, and there is at least one slot.
+        unsafe { self.slots.get_unchecked((position & self.mask) as usize) }
     }
 
     #[inline(always)]
@@ -334,11 +339,13 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             if now != head {
                 return Some(contended(&self.head.0, attempts));
             }
-        } else if cursor.caught_up != head {
-            // A sole consumer that has caught up with the producers looks again only after a moment, once: otherwise it
-            // takes the cache line from them for every single value, which costs both sides more than the moment.
+        } else {
+            // A sole consumer that catches up with the producers again and again looks only after a moment, once each time:
+            // otherwise it takes the cache line from them for every few values, which costs both sides more.
+            if (1..GATHERED).contains(&(head - cursor.caught_up)) {
+                spin(GATHER_SPINS);
+            }
             cursor.caught_up = head;
-            spin(GATHER_SPINS);
         }
         if P::SOLE {
             cursor.limit = self.tail.0.load(Ordering::Acquire);
@@ -357,12 +364,6 @@ impl<T, P: Side, C: Side> Drop for Ring<T, P, C> {
     }
 }
 
-#[inline(always)]
-fn slot_at<T, M>(slots: &[Slot<T, M>], mask: u64, position: u64) -> &Slot<T, M> {
-    // SAFETY: the mask is the number of slots less one, and there is at least one slot.
-    unsafe { slots.get_unchecked((position & mask) as usize) }
-}
-
 fn spin(times: u32) {
     if cfg!(loom) {
         return;
@@ -374,7 +375,8 @@ fn spin(times: u32) {
 
 /// Lets the thread that took a position get on with its work, longer each time, and reads the position again.
 fn contended(position: &AtomicU64, attempts: &mut u32) -> u64 {
-    spin(1 << (*attempts).min(CONTENTION_SPINS_LOG2));
+    let (first, most) = CONTENTION_SPINS_LOG2;
+    spin(1 << (first + *attempts).min(most));
     *attempts += 1;
     position.load(Ordering::Relaxed)
 }

@@ -288,7 +288,7 @@ fn keeps_its_books<P: Side + Sync, C: Side + Sync>(
 
 #[test]
 fn every_shape_keeps_its_books_between_threads() {
-    const EACH: u64 = 4_000;
+    const EACH: u64 = 2_000;
     for capacity in [1, 2, 3, 64] {
         let (producer, consumer) = Ring::<_, Sole, Sole>::split(capacity);
         keeps_its_books(capacity, EACH, vec![producer], vec![consumer]);

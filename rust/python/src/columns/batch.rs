@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::ffi::{FFI_ArrowArray, from_ffi_and_data_type};
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StructArray, make_array};
+use arrow_data::{ArrayData, ArrayDataBuilder};
 use arrow_schema::{ArrowError, DataType};
 
 use super::description::{BARE_COLUMN, Description};
@@ -69,7 +70,29 @@ impl Batch {
 
 fn read(array: FFI_ArrowArray, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
     // SAFETY: the array is not released and came with this type, to whose layout the interface holds its producer.
-    contained(|| unsafe { from_ffi_and_data_type(array, data_type.clone()) }.map(make_array))
+    contained(|| unsafe { from_ffi_and_data_type(array, data_type.clone()) }.map(|data| make_array(level(data))))
+}
+
+/// The same rows, with every struct beginning at its first row. Of a struct within a struct that both begin later, the
+/// Arrow crates would cut off the rows before twice.
+fn level(data: ArrayData) -> ArrayData {
+    if data.child_data().is_empty() {
+        return data;
+    }
+    let mut children = data.child_data().iter().cloned().map(level).collect::<Vec<_>>();
+    let builder = if let DataType::Struct(_) = data.data_type() {
+        let (offset, length) = (data.offset(), data.len());
+        for child in &mut children {
+            if offset != 0 || child.len() != length {
+                *child = make_array(child.clone()).slice(offset, length).to_data();
+            }
+        }
+        ArrayDataBuilder::new(data.data_type().clone()).len(length).nulls(data.nulls().cloned())
+    } else {
+        data.into_builder()
+    };
+    // SAFETY: these are the rows of valid data.
+    unsafe { builder.child_data(children).build_unchecked() }
 }
 
 fn record_batch(array: ArrayRef, description: &Description) -> Result<RecordBatch, ArrowError> {

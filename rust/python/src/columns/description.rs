@@ -60,7 +60,7 @@ impl Description {
     /// Describes tables that were made here.
     pub(super) fn of(schema: SchemaRef) -> Result<Self, ArrowError> {
         let source = field_of_schema(&schema);
-        Self::new(schema, source, None)
+        Self::new(schema, source, None, None)
     }
 
     /// Reads a description that was checked.
@@ -73,15 +73,24 @@ impl Description {
                 // What the Arrow crates cannot make they cannot read either.
                 contained(|| Ok(new_empty_array(field.data_type())))?;
             }
-            return Self::new(schema, field, layout);
+            return Self::new(schema, field, layout, Some(structure));
         }
         // A producer that exports a bare type leaves open whether values may be null, so they may.
         let column = field.clone().with_name(BARE_COLUMN).with_nullable(true);
-        Self::new(Arc::new(Schema::new(vec![column])), field, None)
+        Self::new(Arc::new(Schema::new(vec![column])), field, None, None)
     }
 
-    fn new(schema: SchemaRef, source: Field, layout: Option<Layout>) -> Result<Self, ArrowError> {
+    fn new(
+        schema: SchemaRef,
+        source: Field,
+        layout: Option<Layout>,
+        origin: Option<&FFI_ArrowSchema>,
+    ) -> Result<Self, ArrowError> {
         let structure = contained(|| FFI_ArrowSchema::try_from(&field_of_schema(&schema)))?;
+        if let Some(origin) = origin {
+            // SAFETY: the Arrow crates made the structure a moment ago of what they read from the origin.
+            unsafe { copy_flags(&structure, origin) };
+        }
         // SAFETY: the Arrow crates made it a moment ago.
         let structure = Arc::new(unsafe { Shared::new(structure) });
         Ok(Self { schema, structure, source, layout })
@@ -90,6 +99,25 @@ impl Description {
     /// Whether its arrays are bare ones, not structs.
     pub(super) fn is_bare(&self) -> bool {
         !matches!(self.source.data_type(), DataType::Struct(_))
+    }
+}
+
+/// Takes over what is said below the root. The Arrow crates read that the keys of a map are sorted, and do not write it.
+///
+/// # Safety
+/// Both are valid, nobody else uses `ours`, and it has no more below it than `origin`.
+unsafe fn copy_flags(ours: &FFI_ArrowSchema, origin: &FFI_ArrowSchema) {
+    let count = usize::try_from(ours.n_children).unwrap_or(0);
+    // SAFETY: the caller's promise.
+    let children = (0..count).map(|index| unsafe { (*ours.children.add(index), *origin.children.add(index)) });
+    for (ours, origin) in children.chain([(ours.dictionary, origin.dictionary)]) {
+        if !ours.is_null() && !origin.is_null() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                (*ours).flags = (*origin).flags;
+                copy_flags(&*ours, &*origin);
+            }
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! Arrow. What it can show is held against the type: how many buffers, children and dictionaries there are, that none is
 //! missing where rows need it, and that children are as long as their parents refer to.
 
+use std::ptr;
+
 use arrow_array::ffi::FFI_ArrowArray;
 use arrow_data::{BufferSpec, layout};
 use arrow_schema::{ArrowError, DataType, Field};
@@ -150,13 +152,16 @@ impl Layout {
             // SAFETY: there are as many buffers as the type has.
             unsafe { self.check_buffers(array, end)? };
         }
-        // SAFETY: the caller's promise, which covers all below.
-        let below = unsafe {
-            let dictionary = self.dictionary.iter().map(|layout| layout.check(&*array.dictionary));
-            let children = self.children.iter().enumerate().map(|(index, layout)| layout.check(array.child(index)));
-            children.chain(dictionary).collect::<Result<Vec<_>, _>>()?
-        };
-        Ok(if below.iter().all(|fit| matches!(fit, Fit::Exact)) { fit } else { Fit::Loose })
+        let dictionary = self.dictionary.iter().map(|layout| (&**layout, array.dictionary.cast_const()));
+        let children =
+            self.children.iter().enumerate().map(|(index, layout)| (layout, ptr::from_ref(array.child(index))));
+        for (layout, below) in children.chain(dictionary) {
+            // SAFETY: the links were checked, and the caller's promise covers all below.
+            if let Fit::Loose = unsafe { layout.check(&*below)? } {
+                fit = Fit::Loose;
+            }
+        }
+        Ok(fit)
     }
 
     /// # Safety

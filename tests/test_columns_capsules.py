@@ -306,7 +306,8 @@ def test_structs_within_structs_are_cut_once():
     inner = pa.array([{"x": row, "words": [str(row)]} for row in range(100)])
     outer = pa.StructArray.from_arrays([inner.slice(10, 80), inner.slice(5, 80)], ["a", "b"])
     lists = pa.ListArray.from_arrays(pa.array([0, 3, 7], pa.int32()), outer.slice(20, 10))
-    table = pa.table({"outer": outer.slice(30, 2), "lists": lists})
+    pairs = pa.FixedSizeListArray.from_arrays(outer, 2)
+    table = pa.table({"outer": outer.slice(30, 2), "lists": lists, "pairs": pairs.slice(7, 2)})
     ours = Table(table)
     for name in table.column_names:
         assert ours.column(name).to_pyarrow().to_pylist() == table[name].to_pylist()

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use chronofabric_bus::{
-    Bus, BusOptions, Magazine, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, Ring, SubscriptionOptions,
+    Access, Bus, Concurrent, BusOptions, Magazine, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, Ring, SubscriptionOptions,
 };
 use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -19,16 +19,21 @@ static POOL: Pool<Number> = Pool::new(4096);
 
 impl Payload for Number {
     type Headers = ();
+    type Face = ();
     fn pool() -> &'static Pool<Self> {
         &POOL
     }
-    fn magazine<R>(function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
+    fn magazine<R>(_access: impl Access, function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
         MAGAZINE.try_with(function).ok()
     }
     fn measure(&mut self) {}
     fn bytes(&self) -> usize {
         size_of_val(&self.0)
     }
+    fn part(&self, place: usize) -> Self {
+        Self(self.0 + place as u64)
+    }
+    fn share_headers(_headers: &()) {}
 }
 
 fn ring(criterion: &mut Criterion) {
@@ -117,9 +122,9 @@ fn publish(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(receivers as u64));
         group.bench_function(format!("{receivers} subscriptions"), |bencher| {
             bencher.iter(|| {
-                topic.publish(NewEvent::new(Number(black_box(1))), &mut outcome).unwrap();
+                topic.publish(Concurrent, NewEvent::new(Number(black_box(1))), &mut outcome).unwrap();
                 for subscription in &subscriptions {
-                    black_box(subscription.try_receive(1, || 0));
+                    black_box(subscription.try_receive(Concurrent, 1, || 0));
                 }
             });
         });

@@ -17,6 +17,65 @@
 use crate::sync::{AtomicU64, Ordering, UnsafeCell, spin_loop, yield_now};
 use std::mem::MaybeUninit;
 
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// How a side of a ring moves its position: the algorithm is the same, the instruction differs.
+pub trait Access: Copy + sealed::Sealed {
+    /// Whether it stands for a lock that keeps everybody else out.
+    const EXCLUSIVE: bool;
+
+    /// Moves a position on.
+    ///
+    /// # Errors
+    /// Where the position is instead, when it is not at `from` any more (or at times although it is).
+    fn advance(self, position: &AtomicU64, from: u64, to: u64) -> Result<(), u64>;
+}
+
+/// Any number of threads at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Concurrent;
+
+/// One thread at a time, by a lock that the caller holds: no locked instruction and no fence.
+#[derive(Clone, Copy, Debug)]
+pub struct Exclusive(());
+
+impl Exclusive {
+    /// The permission to use a ring without atomic exchanges.
+    ///
+    /// # Safety
+    /// While it is used with a ring, nobody else may push into or pop from this ring, by whatever lock the embedding has:
+    /// in Python, the interpreter lock. Reading positions and readiness is allowed at any time.
+    #[inline(always)]
+    pub const unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+impl sealed::Sealed for Concurrent {}
+impl sealed::Sealed for Exclusive {}
+
+// Both release, so that who reads a head also sees the tail that its consumer saw (`Ring::positions`).
+impl Access for Concurrent {
+    const EXCLUSIVE: bool = false;
+
+    #[inline(always)]
+    fn advance(self, position: &AtomicU64, from: u64, to: u64) -> Result<(), u64> {
+        position.compare_exchange_weak(from, to, Ordering::Release, Ordering::Relaxed).map(|_| ())
+    }
+}
+
+impl Access for Exclusive {
+    const EXCLUSIVE: bool = true;
+
+    #[inline(always)]
+    fn advance(self, position: &AtomicU64, _from: u64, to: u64) -> Result<(), u64> {
+        position.store(to, Ordering::Release);
+        Ok(())
+    }
+}
+
 /// A value on a cache line of its own (two lines, because neighbours are fetched in pairs).
 #[repr(align(128))]
 struct Padded<T>(T);
@@ -92,7 +151,7 @@ impl<T> Ring<T> {
         self.slot(head).sequence.load(Ordering::Acquire) > head
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&self, position: u64) -> &Slot<T> {
         // SAFETY: the mask is the number of slots less one, and there is at least one slot.
         unsafe { self.slots.get_unchecked((position & self.mask) as usize) }
@@ -104,26 +163,22 @@ impl<T> Ring<T> {
     /// The value itself, when `capacity` values are inside.
     #[inline(always)]
     pub fn push(&self, value: T) -> Result<(), T> {
-        let mut attempts = 0_u32;
+        self.push_with(Concurrent, value)
+    }
+
+    /// As [`Ring::push`], with the given access to the ring.
+    ///
+    /// # Errors
+    /// The value itself, when `capacity` values are inside.
+    #[inline(always)]
+    pub fn push_with<A: Access>(&self, access: A, value: T) -> Result<(), T> {
+        let mut attempts = 0;
         let mut tail = self.tail.0.load(Ordering::Relaxed);
         loop {
             let slot = self.slot(tail);
-            let sequence = slot.sequence.load(Ordering::Acquire);
-            if sequence == tail {
-                // Where the capacity is not the number of slots, a free slot does not yet mean that there is room.
-                // The tail that was read may be older than the head; then moving it fails below.
-                let room = self.capacity > self.mask
-                    || tail.saturating_sub(self.head.0.load(Ordering::Acquire)) < self.capacity;
-                if !room {
-                    let now = self.tail.0.load(Ordering::Relaxed);
-                    if now == tail {
-                        return Err(value);
-                    }
-                    tail = now;
-                    continue;
-                }
-                match self.tail.0.compare_exchange_weak(tail, tail + 1, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => {
+            if slot.sequence.load(Ordering::Acquire) == tail && self.room(tail) > 0 {
+                match access.advance(&self.tail.0, tail, tail + 1) {
+                    Ok(()) => {
                         // SAFETY: moving the tail gave this thread the slot of this position, and the sequence says that
                         // the value of the previous lap has been taken out.
                         slot.value.with_mut(|place| unsafe { (*place).write(value) });
@@ -132,34 +187,100 @@ impl<T> Ring<T> {
                     }
                     Err(now) => tail = now,
                 }
-            } else if sequence < tail {
-                let head = self.head.0.load(Ordering::Acquire);
-                let now = self.tail.0.load(Ordering::Relaxed);
-                if now == tail && tail - head >= self.capacity {
-                    return Err(value);
-                }
-                if now == tail {
-                    // There is room, but a consumer has claimed the slot and not yet marked it free.
-                    pause(&mut attempts);
-                }
-                tail = now;
             } else {
-                tail = self.tail.0.load(Ordering::Relaxed);
+                match self.next_tail(tail, &mut attempts) {
+                    Some(now) => tail = now,
+                    None => return Err(value),
+                }
             }
         }
     }
 
+    /// Adds up to `count` values at consecutive positions, claimed by one move of the tail, and returns how many: fewer
+    /// when the ring has less room, or when the next slots are still being emptied; none only when it is full.
+    ///
+    /// `make` gets 0, 1, 2 and so on, and runs between the claim and the release of a slot: it has to be short. A panic
+    /// in it aborts the process, since the claimed positions could never be filled.
+    #[inline]
+    pub fn push_many<A: Access>(&self, access: A, count: usize, mut make: impl FnMut(usize) -> T) -> usize {
+        let mut attempts = 0;
+        let mut tail = self.tail.0.load(Ordering::Relaxed);
+        let claimed = loop {
+            let wanted = self.room(tail).min(count as u64);
+            let free =
+                (0..wanted).take_while(|i| self.slot(tail + i).sequence.load(Ordering::Acquire) == tail + i).count();
+            if free > 0 {
+                match access.advance(&self.tail.0, tail, tail + free as u64) {
+                    Ok(()) => break free,
+                    Err(now) => tail = now,
+                }
+            } else if count == 0 {
+                return 0;
+            } else {
+                match self.next_tail(tail, &mut attempts) {
+                    Some(now) => tail = now,
+                    None => return 0,
+                }
+            }
+        };
+        let guard = AbortOnUnwind;
+        for index in 0..claimed {
+            let position = tail + index as u64;
+            let slot = self.slot(position);
+            // SAFETY: as in `push_with`; each of these slots was seen to be free, and a free slot stays so until the tail
+            // moves over its position.
+            slot.value.with_mut(|place| unsafe { (*place).write(make(index)) });
+            slot.sequence.store(position + 1, Ordering::Release);
+        }
+        std::mem::forget(guard);
+        claimed
+    }
+
+    /// How many positions from `tail` on the capacity leaves, whatever the slots say. All of them where the capacity is
+    /// the number of slots, because then the slots say it themselves.
+    ///
+    /// The tail that was read may be older than the head; then moving it fails.
+    #[inline(always)]
+    fn room(&self, tail: u64) -> u64 {
+        if self.capacity > self.mask {
+            return self.capacity;
+        }
+        self.capacity.saturating_sub(tail.saturating_sub(self.head.0.load(Ordering::Acquire)))
+    }
+
+    /// For a producer that could not claim the slot at `tail`: the tail to try next, or nothing when the ring is full.
+    #[cold]
+    #[inline(never)]
+    fn next_tail(&self, tail: u64, attempts: &mut u32) -> Option<u64> {
+        let head = self.head.0.load(Ordering::Acquire);
+        let now = self.tail.0.load(Ordering::Relaxed);
+        if now == tail {
+            // The tail stood here when the head was read, so this is how many values were inside.
+            if tail - head >= self.capacity {
+                return None;
+            }
+            // There is room, but a consumer has claimed the slot and not yet marked it free.
+            pause(attempts);
+        }
+        Some(now)
+    }
+
     /// Takes the oldest value, with its position, or nothing when the ring is empty or its oldest value is still being
     /// written.
-    #[inline]
+    #[inline(always)]
     pub fn pop(&self) -> Option<(u64, T)> {
+        self.pop_with(Concurrent)
+    }
+
+    /// As [`Ring::pop`], with the given access to the ring.
+    #[inline(always)]
+    pub fn pop_with<A: Access>(&self, access: A) -> Option<(u64, T)> {
         let mut head = self.head.0.load(Ordering::Relaxed);
         loop {
             let slot = self.slot(head);
-            let sequence = slot.sequence.load(Ordering::Acquire);
-            if sequence == head + 1 {
-                match self.head.0.compare_exchange_weak(head, head + 1, Ordering::AcqRel, Ordering::Relaxed) {
-                    Ok(_) => {
+            if slot.sequence.load(Ordering::Acquire) == head + 1 {
+                match access.advance(&self.head.0, head, head + 1) {
+                    Ok(()) => {
                         // SAFETY: moving the head gave this thread the value of this position, and the sequence says
                         // that it has been written.
                         let value = slot.value.with(|place| unsafe { (*place).assume_init_read() });
@@ -168,16 +289,47 @@ impl<T> Ring<T> {
                     }
                     Err(now) => head = now,
                 }
-            } else if sequence <= head {
+            } else {
+                // A slot that is ahead of this position was seen after another consumer moved the head.
                 let now = self.head.0.load(Ordering::Relaxed);
                 if now == head {
                     return None;
                 }
                 head = now;
-            } else {
-                head = self.head.0.load(Ordering::Relaxed);
             }
         }
+    }
+
+    /// Takes up to `limit` of the oldest values, claimed by one move of the head, and gives each with its position to
+    /// `take`. Returns how many; none when the ring is empty or its oldest value is still being written.
+    ///
+    /// If `take` panics, the other claimed values are dropped.
+    #[inline]
+    pub fn pop_many<A: Access>(&self, access: A, limit: usize, mut take: impl FnMut(u64, T)) -> usize {
+        let mut head = self.head.0.load(Ordering::Relaxed);
+        let claimed = loop {
+            let wanted = self.capacity.min(limit as u64);
+            let ready = (0..wanted)
+                .take_while(|i| self.slot(head + i).sequence.load(Ordering::Acquire) == head + i + 1)
+                .count();
+            if ready > 0 {
+                match access.advance(&self.head.0, head, head + ready as u64) {
+                    Ok(()) => break ready,
+                    Err(now) => head = now,
+                }
+            } else {
+                let now = self.head.0.load(Ordering::Relaxed);
+                if now == head {
+                    return 0;
+                }
+                head = now;
+            }
+        };
+        let mut values = Claimed { ring: self, next: head, end: head + claimed as u64 };
+        while let Some((position, value)) = values.next() {
+            take(position, value);
+        }
+        claimed
     }
 
     /// As [`Ring::pop`], but waits for a value that is still being written.
@@ -198,6 +350,45 @@ impl<T> Ring<T> {
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
         while self.pop().is_some() {}
+    }
+}
+
+/// Positions whose values this thread has claimed and not yet taken out.
+struct Claimed<'a, T> {
+    ring: &'a Ring<T>,
+    next: u64,
+    end: u64,
+}
+
+impl<T> Claimed<'_, T> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<(u64, T)> {
+        let position = self.next;
+        if position == self.end {
+            return None;
+        }
+        self.next += 1;
+        let slot = self.ring.slot(position);
+        // SAFETY: only `pop_many` makes these, after it saw that every value had been written and moved the head over them;
+        // `next` passes each position once.
+        let value = slot.value.with(|place| unsafe { (*place).assume_init_read() });
+        slot.sequence.store(position + self.ring.mask + 1, Ordering::Release);
+        Some((position, value))
+    }
+}
+
+impl<T> Drop for Claimed<'_, T> {
+    fn drop(&mut self) {
+        while self.next().is_some() {}
+    }
+}
+
+/// Ends the process when it is dropped by a panic that would leave claimed positions unfilled.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        std::process::abort();
     }
 }
 

@@ -62,7 +62,7 @@ impl CounterSource {
 
     /// Nanoseconds since the Unix epoch, possibly a few dozen cycles old: see
     /// [`TimeSource::now_unordered_ns`](crate::TimeSource::now_unordered_ns).
-    #[inline]
+    #[inline(always)]
     pub fn now_unordered_ns(&self) -> i64 {
         if let Some((words, ticks)) = self.line.read(|| self.counter.ticks_unordered())
             && let Some(now_ns) = Line::from_words(words).within_interval(ticks)

@@ -22,6 +22,7 @@ use crate::persistence::{Record, Store};
 use crate::word::{Beyond, ClockWord, MAX_WORD};
 use crate::{ClockError, NodeId, NodeStamp, Stamp, Stamps, TimeSource};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How far ahead of this node a received stamp may be, unless the options say otherwise: 500 ms.
@@ -82,6 +83,8 @@ pub struct HybridLogicalClock {
     max_drift_ns: i64,
     horizon_ns: i64,
     durability: Mutex<Durability>,
+    /// Whether somebody stamps who does not hold the lock that exclusive stamping stands for.
+    shared: AtomicBool,
 }
 
 /// What stands behind the bound; the mutex is taken only to raise it or to close.
@@ -211,6 +214,34 @@ impl HybridLogicalClock {
         Ok(Stamps::new(self.take(Stamp::from_time_ns(physical_ns).0, count as u64)?, count))
     }
 
+    /// As [`HybridLogicalClock::now_many_at`] without an atomic exchange, for callers that take turns under one lock of their
+    /// own; the first of `count` stamps, at least one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HybridLogicalClock::now`]; then none is taken.
+    ///
+    /// # Safety
+    ///
+    /// Whoever takes stamps of this clock or closes it holds the same lock, unless [`HybridLogicalClock::share`] was called
+    /// before, by a holder of the lock.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub unsafe fn now_exclusively_at(&self, physical_ns: i64, count: usize) -> Result<Stamp, ClockError> {
+        let (wall, count) = (Stamp::from_time_ns(physical_ns).0, count.max(1) as u64);
+        if !self.shared.load(Ordering::Relaxed)
+            && let Ok(first) = self.word.take_exclusively(wall, count)
+        {
+            return Ok(Stamp(first));
+        }
+        self.take(wall, count).map(Stamp)
+    }
+
+    /// Ends exclusive stamping: from now on stamps are taken without the lock too.
+    pub fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
+    }
+
     /// The stamp of the receipt of an event of another node: greater than its stamp and than all of this node.
     ///
     /// # Errors
@@ -330,7 +361,7 @@ impl HybridLogicalClock {
         store: Option<Store>,
     ) -> Self {
         let durability = Mutex::new(store.map_or(Durability::Volatile, Durability::Folder));
-        Self { word, source, node, max_drift_ns, horizon_ns, durability }
+        Self { word, source, node, max_drift_ns, horizon_ns, durability, shared: AtomicBool::new(false) }
     }
 
     #[inline]

@@ -363,6 +363,8 @@ impl HybridLogicalClock {
         }
         let keeper = lock(&self.keeper).take();
         let Some(keeper) = keeper else { return Ok(()) };
+        // It is closed without the interpreter.
+        self.clock.share();
         detached(py, || {
             keeper.stop();
             self.clock.close()

@@ -33,7 +33,7 @@ use batch::Batch;
 use description::{Description, field_of_schema};
 use export::Rows;
 use import::{Failure, contained};
-pub(crate) use kind::{Kind, kind};
+pub(crate) use kind::{Kind, kind, known_kind};
 
 /// How many columns a text names.
 const COLUMNS_SHOWN: usize = 8;

@@ -13,7 +13,7 @@ pub(crate) type Bus = chronofabric_bus::Bus<Content>;
 pub(crate) type Topic = chronofabric_bus::Topic<Content>;
 pub(crate) type Outcome = chronofabric_bus::Outcome<Content>;
 pub(crate) type Victims = chronofabric_bus::Victims<Content>;
-pub(crate) type Cell = chronofabric_bus::CellRef<Content>;
+pub(crate) type Event = chronofabric_bus::Share<Content>;
 
 /// How many forks lie between this process and the one that loaded the module.
 static FORKS: AtomicU32 = AtomicU32::new(0);
@@ -68,6 +68,7 @@ impl Node {
         if FORKS.load(Ordering::Relaxed) == self.forks { Ok(()) } else { Err(self.forked(py)) }
     }
 
+    #[inline(always)]
     pub(crate) fn is_forked(&self) -> bool {
         FORKS.load(Ordering::Relaxed) != self.forks
     }
@@ -136,7 +137,7 @@ thread_local! {
 }
 
 /// The number of the calling thread; never zero, and never that of a thread that has ended.
-#[inline]
+#[inline(always)]
 pub(crate) fn thread_number() -> u64 {
     match NUMBER_HERE.get() {
         0 => new_thread_number(),

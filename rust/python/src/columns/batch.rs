@@ -73,21 +73,26 @@ fn read(array: FFI_ArrowArray, data_type: &DataType) -> Result<ArrayRef, ArrowEr
     contained(|| unsafe { from_ffi_and_data_type(array, data_type.clone()) }.map(|data| make_array(level(data))))
 }
 
-/// The same rows, with every struct beginning at its first row. Of a struct within a struct that both begin later, the
-/// Arrow crates would cut off the rows before twice.
+/// The same rows, with every struct and every list of fixed size beginning at its first row. Where these begin later, the
+/// Arrow crates cut a struct below them twice.
 fn level(data: ArrayData) -> ArrayData {
     if data.child_data().is_empty() {
         return data;
     }
     let mut children = data.child_data().iter().cloned().map(level).collect::<Vec<_>>();
-    let builder = if let DataType::Struct(_) = data.data_type() {
-        let (offset, length) = (data.offset(), data.len());
+    let values_in_row = match data.data_type() {
+        DataType::Struct(_) => Some(1),
+        DataType::FixedSizeList(_, size) => usize::try_from(*size).ok(),
+        _ => None,
+    };
+    let builder = if let Some(values) = values_in_row {
+        let (start, count) = (data.offset() * values, data.len() * values);
         for child in &mut children {
-            if offset != 0 || child.len() != length {
-                *child = make_array(child.clone()).slice(offset, length).to_data();
+            if start != 0 || child.len() != count {
+                *child = make_array(child.clone()).slice(start, count).to_data();
             }
         }
-        ArrayDataBuilder::new(data.data_type().clone()).len(length).nulls(data.nulls().cloned())
+        ArrayDataBuilder::new(data.data_type().clone()).len(data.len()).nulls(data.nulls().cloned())
     } else {
         data.into_builder()
     };

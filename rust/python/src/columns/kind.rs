@@ -49,6 +49,9 @@ const CLASSES: [(Kind, Source); 6] = [
     (Kind::Arrow, Source::Table),
 ];
 
+/// The last of the common types that was met: payloads mostly come in runs of one type.
+static LAST_COMMON: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(std::ptr::null_mut());
+
 static SEEN: [AtomicPtr<ffi::PyTypeObject>; SLOTS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS];
 
 /// Says what a payload is.
@@ -56,25 +59,39 @@ static SEEN: [AtomicPtr<ffi::PyTypeObject>; SLOTS] = [const { AtomicPtr::new(std
 /// A type is asked once, so methods added to a class after its first publish are not seen.
 #[inline]
 pub(crate) fn kind(object: &Bound<'_, PyAny>) -> PyResult<Kind> {
-    if is_common(object.py(), object.get_type_ptr()) {
-        return Ok(Kind::Plain);
+    match known_kind(object) {
+        Some(kind) => Ok(kind),
+        None => learn(&object.get_type()).map(|class| class.0),
     }
-    Ok(class_of(object)?.0)
+}
+
+/// Says what a payload is, if its type has been asked already.
+#[inline(always)]
+pub(crate) fn known_kind(object: &Bound<'_, PyAny>) -> Option<Kind> {
+    let class = object.get_type_ptr();
+    if class == LAST_COMMON.load(Ordering::Relaxed) {
+        return Some(Kind::Plain);
+    }
+    if is_common(object.py(), class) {
+        LAST_COMMON.store(class, Ordering::Relaxed);
+        return Some(Kind::Plain);
+    }
+    seen(class).map(|class| class.0)
 }
 
 /// Says how to ask for Arrow.
 pub(super) fn source(object: &Bound<'_, PyAny>) -> PyResult<Source> {
-    Ok(class_of(object)?.1)
+    match seen(object.get_type_ptr()) {
+        Some(class) => Ok(class.1),
+        None => learn(&object.get_type()).map(|class| class.1),
+    }
 }
 
 #[inline]
-fn class_of(object: &Bound<'_, PyAny>) -> PyResult<(Kind, Source)> {
-    let class = object.get_type_ptr();
+fn seen(class: *mut ffi::PyTypeObject) -> Option<(Kind, Source)> {
     let seen = slot(class).load(Ordering::Acquire);
-    if seen.map_addr(|address| address & !CLASS_MASK) == class {
-        return Ok(CLASSES[(seen.addr() & CLASS_MASK) % CLASSES.len()]);
-    }
-    learn(&object.get_type())
+    let number = seen.addr() & CLASS_MASK;
+    (seen.map_addr(|address| address & !CLASS_MASK) == class).then(|| CLASSES[number % CLASSES.len()])
 }
 
 #[inline]

@@ -195,10 +195,8 @@ def thread_to_task(count: int, capacity: int) -> float:
     return asyncio.run(exchange())
 
 
-def table_rows(table: Any, count: int) -> float:
-    """Two threads, Arrow tables; rows a second, import at publishing and export at receiving included."""
-    import pyarrow as pa
-
+def table_rows(table: Any, count: int, consume: Callable[[Any], Any]) -> float:
+    """Two threads, Arrow; rows a second, import at publishing and what `consume` does at receiving included."""
     with cf.Fabric("benchmark") as fabric:
         subscription = fabric.subscribe(PATTERN, capacity=64, overflow="block", block_timeout="60 s")
         publish = fabric.publisher(TOPIC, schema="arrow").publish
@@ -211,7 +209,8 @@ def table_rows(table: Any, count: int) -> float:
         def receive() -> None:
             nonlocal rows
             for payload in islice(subscription.payloads(), count):
-                rows += pa.table(payload).num_rows
+                consume(payload)
+                rows += len(payload)
 
         ns = between_threads(send, receive)
         _check(subscription, count)

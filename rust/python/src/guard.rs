@@ -13,7 +13,7 @@ use crate::node::{Node, Outcome, Topic, lock};
 use crate::payload::{Content, Record, Value, View};
 use crate::subscription::pattern_of;
 use chronofabric_bus::{
-    Concurrent,     Firing, Histogram, NewEvent, Observed, Pattern, Percentiles, Tap, TapFactory, TapId, TopicInfo, Values,
+    Concurrent, Firing, Histogram, NewEvent, Observed, Pattern, Percentiles, Tap, TapFactory, TapId, TopicInfo, Values,
 };
 use chronofabric_logic::{Formula, Monitor, MonitorOptions, Verdict};
 use pyo3::prelude::*;

@@ -16,9 +16,9 @@ mod event;
 #[allow(unsafe_code)]
 mod event_type;
 mod guard;
-mod logic;
 #[allow(unsafe_code)]
 mod hot;
+mod logic;
 #[allow(unsafe_code)]
 mod node;
 #[allow(unsafe_code)]

@@ -111,9 +111,9 @@ class Books(RuleBasedStateMachine):
     def batch(self, subscription, size):
         model = self.models[subscription][1]
         if not model.closed and model.pending and not model.paused:
-            assert next(subscription.batches(size)).payloads == model.take(size)
+            assert list(next(subscription.batches(size)).payloads) == model.take(size)
         else:
-            assert subscription.poll_batch(size).payloads == model.take(size)
+            assert list(subscription.poll_batch(size).payloads) == model.take(size)
 
     @rule(subscription=subscriptions, paused=st.booleans())
     def pause(self, subscription, paused):

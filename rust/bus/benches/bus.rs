@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use chronofabric_bus::{
-    Access, Bus, BusOptions, Concurrent, Magazine, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, SubscriptionOptions,
+    Access, Bus, BusOptions, Concurrent, Magazine, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, Receiver, SubscriptionOptions,
 };
 use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
+
+const ME: Receiver = Receiver { token: 1, number: || 1 };
 
 struct Number(u64);
 
@@ -58,7 +60,7 @@ fn publish(criterion: &mut Criterion) {
             bencher.iter(|| {
                 topic.publish(Concurrent, NewEvent::new(Number(black_box(1))), &mut outcome).unwrap();
                 for subscription in &subscriptions {
-                    black_box(subscription.try_receive(Concurrent, 1, || 0));
+                    black_box(subscription.try_receive(Concurrent, ME, || 0));
                 }
             });
         });

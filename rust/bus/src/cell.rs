@@ -155,7 +155,7 @@ const BATCH: usize = 64;
 const KEPT: usize = 2 * BATCH;
 
 /// How many cells ahead a thread asks the others' caches for the cells that it will write to.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 
 /// Asks for a cell's cache line, which the thread that received its last event mostly still has: otherwise the next locked
 /// instruction waits for it.
@@ -308,6 +308,12 @@ impl<P: Payload> std::fmt::Debug for Share<P> {
 }
 
 impl<P: Payload> Share<P> {
+    /// Puts an event into a cell that one receiver has for itself.
+    #[inline(always)]
+    pub(crate) fn new(access: impl Access, topic: &Arc<TopicInfo>, parts: Parts<P>) -> Self {
+        Self { cell: Cell::filled(access, topic, parts, 1), span: Span::ONE }
+    }
+
     /// The size of a cell.
     pub const CELL_BYTES: usize = size_of::<Cell<P>>();
 
@@ -315,6 +321,12 @@ impl<P: Payload> Share<P> {
     fn cell(&self) -> &Cell<P> {
         // SAFETY: the cell lives as long as a reference to it, and nobody writes to it meanwhile.
         unsafe { self.cell.as_ref() }
+    }
+
+    /// Asks for its cell's cache line, which the thread that published it mostly still has.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) {
+        fetch_for_writing(self.cell());
     }
 
     /// How many events it refers to; at least one.
@@ -504,7 +516,7 @@ impl<P: Payload> Share<P> {
 
     /// Drops the reference, but what it was the last to keep comes out, for the caller to drop: that may run foreign code,
     /// which may publish.
-    #[inline]
+    #[inline(always)]
     pub fn give_up(self, access: impl Access) -> Option<Contents<P>> {
         let (cell, count) = {
             let kept = ManuallyDrop::new(self);

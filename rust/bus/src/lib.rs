@@ -44,7 +44,7 @@ pub use {
     error::{BusError, SyntaxError},
     histogram::{Histogram, Percentiles},
     publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Unfinished, Values},
-    subscription::{CAPACITY_MAX, DeadLetter, Overflow, Subscription, SubscriptionOptions, Waiting},
+    subscription::{CAPACITY_MAX, DeadLetter, Overflow, Receiver, Subscription, SubscriptionOptions, Waiting},
     topic::{Pattern, TOPIC_BYTES_MAX, TopicInfo, validate_topic},
 };
 

@@ -260,27 +260,26 @@ impl<P: Payload> Route<P> {
         Self { subscriptions, taps, measured, exclusive }
     }
 
-    /// Notes a receiver that waits for its turn, unless it was too slow to be waited for.
+    /// A receiver that waits for its turn, unless it was too slow to be waited for.
     #[cold]
-    fn gathered(&self, outcome: &mut Outcome<P>) {
+    fn gathered(&self) -> Option<Arc<Subscription<P>>> {
         let waits = |subscription: &&Arc<Subscription<P>>| {
             let waiting = subscription.waiting();
             let waits = waiting.receivers.load(Ordering::Relaxed) > 0 && subscription.is_ready();
             waits && !waiting.impatient.load(Ordering::Relaxed)
         };
-        outcome.gathered = self.subscriptions.iter().find(waits).cloned();
+        self.subscriptions.iter().find(waits).cloned()
     }
 
-    /// After the rings are filled: notes who has to be woken, who waits for its turn, and an event that nobody wanted.
-    #[cold]
+    /// After the rings are filled: notes who has to be woken, and who waits for its turn.
     #[inline(never)]
-    fn settle_unusually(&self, unwanted: Shares<P>, burst: bool, unfinished: &mut Option<Box<Unfinished<P>>>) {
-        let outcome = Unfinished::outcome(unfinished);
-        outcome.victims.extend(unwanted);
-        let unsettled = self.subscriptions.iter().filter(|subscription| subscription.wants_settling());
-        outcome.waking.extend(unsettled.cloned());
-        if burst {
-            self.gathered(outcome);
+    fn settle_unusually(&self, burst: bool, unfinished: &mut Option<Box<Unfinished<P>>>) {
+        let mut unsettled = self.subscriptions.iter().filter(|subscription| subscription.wants_settling()).peekable();
+        if unsettled.peek().is_some() {
+            Unfinished::outcome(unfinished).waking.extend(unsettled.cloned());
+        }
+        if burst && let Some(receiver) = self.gathered() {
+            Unfinished::outcome(unfinished).gathered = Some(receiver);
         }
     }
 
@@ -475,24 +474,46 @@ impl<P: Payload> Topic<P> {
             Err(error) => return Unfinished::failed(error),
         };
         let parts = Parts { payload, extras: None, priority, recorded: false, batch: false, stamp, time_ns };
-        let subscriptions = &*lent.route.subscriptions;
-        let mut shares = Shares::new(access, &self.info, parts, 1, subscriptions.len());
-        let mut unfinished = None;
         let burst = lent.count(1);
-        let mut settled = !burst && !subscriptions.is_empty();
-        for (subscription, share) in subscriptions.iter().zip(&mut shares) {
+        let mut unfinished = None;
+        // One subscription goes straight through: what is kept for several would be kept in memory.
+        if let [subscription] = &*lent.route.subscriptions {
+            let share = Share::new(access, &self.info, parts);
             if let Err(share) = subscription.offer_plainly(access, share, priority) {
                 offer_unusually(access, subscription, share, priority, &mut unfinished);
             }
-            settled &= !subscription.wants_settling();
-        }
-        if !settled {
-            lent.route.settle_unusually(shares, burst, &mut unfinished);
+            if burst || subscription.wants_settling() {
+                lent.route.settle_unusually(burst, &mut unfinished);
+            }
+        } else {
+            self.push_to_several(access, &lent.route, parts, &mut unfinished);
+            lent.route.settle_unusually(burst, &mut unfinished);
         }
         if let Some(unfinished) = &mut unfinished {
             unfinished.outcome.wake();
         }
         unfinished
+    }
+
+    #[inline(never)]
+    fn push_to_several(
+        &self,
+        access: impl Access,
+        route: &Route<P>,
+        parts: Parts<P>,
+        unfinished: &mut Option<Box<Unfinished<P>>>,
+    ) {
+        let priority = parts.priority;
+        let mut shares = Shares::new(access, &self.info, parts, 1, route.subscriptions.len());
+        for (subscription, share) in route.subscriptions.iter().zip(&mut shares) {
+            if let Err(share) = subscription.offer_plainly(access, share, priority) {
+                offer_unusually(access, subscription, share, priority, unfinished);
+            }
+        }
+        if route.subscriptions.is_empty() {
+            // Nobody wants it; it is dropped with the other victims.
+            Unfinished::outcome(unfinished).victims.extend(shares);
+        }
     }
 
     #[cold]
@@ -527,7 +548,7 @@ impl<P: Payload> Topic<P> {
             let observed = self.observe(access, batch.time_ns, count)?;
             self.enqueue(access, &lent.route, batch.parts(observed, true), count as u32, outcome);
             if lent.count(count) {
-                lent.route.gathered(outcome);
+                outcome.gathered = lent.route.gathered();
             }
             outcome.wake();
             return Ok(());

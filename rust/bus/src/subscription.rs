@@ -24,6 +24,9 @@ const TIMED_EVERY: u64 = 64;
 /// Waiting publishers go on when all but this part of a ring is free again.
 const CREDIT_SHARE: usize = 8;
 
+/// How many events ahead a receiver asks the publisher's cache for the cells that it will read.
+const AHEAD: u64 = 16;
+
 /// It was closed.
 const CLOSED: u8 = 1;
 /// It hands nothing out for the time being.
@@ -93,6 +96,15 @@ pub(crate) enum Offer<P: Payload> {
     Full(Share<P>),
 }
 
+/// Who receives, as the embedding tells threads apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Receiver {
+    /// Tells the thread from every other that receives at the same time; quick to get.
+    pub token: u64,
+    /// Asked where the token is another than the last: the thread's number, never zero, never that of another thread.
+    pub number: fn() -> u64,
+}
+
 /// Who waits at this moment, having let go of whatever it held for that: hints for the other side, never more.
 #[derive(Debug, Default)]
 pub struct Waiting {
@@ -114,7 +126,8 @@ pub struct Subscription<P: Payload> {
     used: AtomicU8,
     rings: [OnceLock<Ring<Share<P>>>; PRIORITIES],
     space: Signal,
-    /// The thread that received last, as the embedding counts threads; zero for none.
+    /// The thread that received last: what it is told by, and its number; zero for none.
+    receiver_token: AtomicU64,
     receiver: AtomicU64,
     bytes: AtomicUsize,
     ledger: Ledger,
@@ -156,6 +169,7 @@ impl<P: Payload> Subscription<P> {
             used: AtomicU8::new(0),
             rings: std::array::from_fn(|_| OnceLock::new()),
             space: Signal::default(),
+            receiver_token: AtomicU64::new(0),
             receiver: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
             ledger: Ledger::default(),
@@ -438,18 +452,25 @@ impl<P: Payload> Subscription<P> {
         &self.space
     }
 
-    /// Takes the next event, the most urgent priority first. `receiver` is the thread that asks, as the embedding counts
-    /// threads; `now_ns` is read only for the events whose waiting time is recorded.
+    /// Takes the next event, the most urgent priority first. `receiver` is the thread that asks; `now_ns` is read only for the events whose waiting time is recorded.
     #[inline(always)]
-    pub fn try_receive<A: Access>(&self, access: A, receiver: u64, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
+    pub fn try_receive<A: Access>(
+        &self,
+        access: A,
+        receiver: Receiver,
+        now_ns: impl FnOnce() -> i64,
+    ) -> Option<Share<P>> {
         // The short way: nothing out of the ordinary, and one priority in use, the normal one.
         let normal = self.rings[usize::from(PRIORITY_NORMAL)].get();
         if self.state.load(Ordering::Relaxed) == 0
             && self.used.load(Ordering::Acquire) == 1 << PRIORITY_NORMAL
-            && self.receiver.load(Ordering::Relaxed) == receiver
+            && self.receiver_token.load(Ordering::Relaxed) == receiver.token
             && let Some(ring) = normal
             && let Some((position, event)) = ring.pop_with(access)
         {
+            if A::EXCLUSIVE {
+                ring.look_ahead(position + AHEAD, Share::fetch);
+            }
             self.return_credit(ring);
             if is_timed(position) {
                 self.record_wait(&event, now_ns());
@@ -464,7 +485,7 @@ impl<P: Payload> Subscription<P> {
 
     #[cold]
     #[inline(never)]
-    fn take_next(&self, access: impl Access, receiver: u64, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
+    fn take_next(&self, access: impl Access, receiver: Receiver, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
         let mut used = self.ready_levels(receiver);
         while used != 0 {
             let level = 7 - used.leading_zeros();
@@ -486,7 +507,7 @@ impl<P: Payload> Subscription<P> {
     pub fn try_receive_many<A: Access>(
         &self,
         access: A,
-        receiver: u64,
+        receiver: Receiver,
         limit: usize,
         now_ns: impl FnOnce() -> i64,
     ) -> Vec<Share<P>> {
@@ -534,9 +555,10 @@ impl<P: Payload> Subscription<P> {
 
     /// The priorities that may have something for a receiver, as bits.
     #[inline(always)]
-    fn ready_levels(&self, receiver: u64) -> u8 {
-        if self.receiver.load(Ordering::Relaxed) != receiver {
-            self.receiver.store(receiver, Ordering::Relaxed);
+    fn ready_levels(&self, receiver: Receiver) -> u8 {
+        if self.receiver_token.load(Ordering::Relaxed) != receiver.token {
+            self.receiver.store((receiver.number)(), Ordering::Relaxed);
+            self.receiver_token.store(receiver.token, Ordering::Relaxed);
         }
         if self.state.load(Ordering::Relaxed) & PAUSED != 0 { 0 } else { self.used.load(Ordering::Acquire) }
     }

@@ -4,7 +4,7 @@
 mod common;
 
 use chronofabric_bus::{Concurrent, NewEvent, Outcome, Overflow, Pattern, SubscriptionOptions};
-use common::{Counted, bus};
+use common::{ME, Counted, bus};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,7 +45,7 @@ fn publishing_and_receiving_allocate_nothing_once_warm() {
             outcome.victims.clear();
         }
         for subscription in &subscriptions {
-            while subscription.try_receive(Concurrent, 1, || 0).is_some() {}
+            while subscription.try_receive(Concurrent, ME, || 0).is_some() {}
         }
     };
     (0..10).for_each(|_| round());

@@ -7,7 +7,7 @@ use chronofabric_bus::{Concurrent,
     Blocked, BusError, Firing, NewEvent, Observed, Outcome, Overflow, Pattern, Reason, Subscription,
     SubscriptionOptions, Tap, TapFactory, Topic, TopicInfo, Values, Victims,
 };
-use common::{ALIVE, Counted, bus, publish};
+use common::{ME, ALIVE, Counted, bus, publish};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,7 +23,7 @@ fn options(capacity: usize, overflow: Overflow) -> SubscriptionOptions {
 }
 
 fn drain(subscription: &Subscription<Counted>) -> Vec<u64> {
-    std::iter::from_fn(|| subscription.try_receive(Concurrent, 1, || 0)).map(|cell| cell.payload().unwrap().number).collect()
+    std::iter::from_fn(|| subscription.try_receive(Concurrent, ME, || 0)).map(|cell| cell.payload().unwrap().number).collect()
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn every_matching_subscription_sees_every_event_and_all_share_one_payload() {
         assert!(publish(&topic, number, 1).victims.is_empty());
     }
     assert_eq!(ALIVE.load(Ordering::SeqCst) - before, 3);
-    let cells: Vec<_> = all[..3].iter().map(|subscription| subscription.try_receive(Concurrent, 1, || 0).unwrap()).collect();
+    let cells: Vec<_> = all[..3].iter().map(|subscription| subscription.try_receive(Concurrent, ME, || 0).unwrap()).collect();
     assert!(cells.iter().all(|cell| std::ptr::eq(cell.payload().unwrap(), cells[0].payload().unwrap())));
     drop(cells);
     for subscription in &all[..3] {
@@ -60,10 +60,10 @@ fn the_last_holder_gets_the_payload_itself_and_others_do_not() {
     let one = bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).unwrap();
     let other = bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).unwrap();
     publish(&topic, 5, 1);
-    let shared = one.try_receive(Concurrent, 1, || 0).unwrap().into_payload(Concurrent);
+    let shared = one.try_receive(Concurrent, ME, || 0).unwrap().into_payload(Concurrent);
     assert!(shared.is_err(), "the other subscription holds the event too");
     drop(shared);
-    assert_eq!(other.try_receive(Concurrent, 1, || 0).unwrap().into_payload(Concurrent).unwrap().number, 5);
+    assert_eq!(other.try_receive(Concurrent, ME, || 0).unwrap().into_payload(Concurrent).unwrap().number, 5);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn each_overflow_policy_keeps_what_it_promises() {
     assert_eq!(dead.replay_dead_letters(Concurrent, 1, &mut victims), 1);
     assert_eq!(drain(&dead), [3]);
     assert_eq!(dead.books().replayed, 1);
-    assert_eq!(block.try_receive(Concurrent, 1, || 0).unwrap().payload().unwrap().number, 0);
+    assert_eq!(block.try_receive(Concurrent, ME, || 0).unwrap().payload().unwrap().number, 0);
     assert!(waiting.remove(0).retry(Concurrent, &mut victims), "now there is room");
     waiting.remove(0).give_up(Reason::Timeout, &mut victims);
     assert_eq!(drain(&block), [1, 2, 3]);
@@ -185,7 +185,7 @@ fn pausing_keeps_buffering_and_unsubscribing_counts_what_was_left() {
     assert!(drain(&subscription).is_empty() && !subscription.is_ready());
     subscription.set_paused(false);
     assert!(subscription.is_ready());
-    assert_eq!(subscription.try_receive(Concurrent, 1, || 0).unwrap().payload().unwrap().number, 0);
+    assert_eq!(subscription.try_receive(Concurrent, ME, || 0).unwrap().payload().unwrap().number, 0);
     let mut victims = Victims::new();
     bus.unsubscribe(&subscription, Reason::Unsubscribed, &mut victims);
     assert_eq!(victims.len(), 1);
@@ -242,7 +242,7 @@ fn recorded_times_are_kept_but_never_step_back_within_a_topic() {
         let event = NewEvent { time_ns: Some(time_ns), ..NewEvent::new(Counted::new(0)) };
         bus.topic(topic).unwrap().publish(Concurrent, event, &mut Outcome::default()).unwrap();
     }
-    let times: Vec<_> = std::iter::from_fn(|| subscription.try_receive(Concurrent, 1, || 0)).map(|cell| cell.time_ns()).collect();
+    let times: Vec<_> = std::iter::from_fn(|| subscription.try_receive(Concurrent, ME, || 0)).map(|cell| cell.time_ns()).collect();
     assert_eq!(times, [100, 100, 50, 110]);
 }
 
@@ -369,7 +369,7 @@ proptest::proptest! {
                         false => queues.iter_mut().rev().find_map(VecDeque::pop_front),
                     };
                     delivered += u64::from(expected.is_some());
-                    let received = subscription.try_receive(Concurrent, 1, || 0).map(|cell| cell.payload().unwrap().number);
+                    let received = subscription.try_receive(Concurrent, ME, || 0).map(|cell| cell.payload().unwrap().number);
                     proptest::prop_assert_eq!(received, expected);
                 },
                 Step::Pause(pause) => {
@@ -439,7 +439,7 @@ fn the_books_stay_exact_while_threads_publish_receive_subscribe_and_leave() {
                 std::thread::spawn(move || {
                     let mut count = 0_u64;
                     while !subscription.is_closed() {
-                        match subscription.try_receive(Concurrent, 1, || 0) {
+                        match subscription.try_receive(Concurrent, ME, || 0) {
                             Some(_) => count += 1,
                             None => std::thread::yield_now(),
                         }

@@ -5,7 +5,7 @@ use crate::node::{Event, lock};
 use crate::payload::{Content, View};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyTuple;
 use std::sync::Mutex;
 
 /// Several events received together; a sequence that makes each event when it is asked for.
@@ -47,25 +47,29 @@ impl Batch {
 
     /// The bare payloads.
     #[getter]
-    fn payloads<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let payloads = PyList::empty(py);
+    fn payloads<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let part = |share: &Event| match (share.payload().map(Content::view), share.places()) {
+            (Some(View::Batch(all)), Some(places)) => {
+                // SAFETY: the tuple lives as long as the share.
+                let all = unsafe { Borrowed::from_ptr(py, all).cast_unchecked::<PyTuple>() };
+                // All of it is the very same tuple.
+                Some(all.get_slice(places.start, places.end))
+            }
+            _ => None,
+        };
+        if let [share] = &*self.shares
+            && let Some(payloads) = part(share)
+        {
+            return Ok(payloads);
+        }
+        let mut payloads = Vec::with_capacity(self.count);
         for share in &self.shares {
-            match share.payload().map(Content::view) {
-                // The tuple of a whole batch, or a part of it: copied by the interpreter at once.
-                Some(View::Batch(all)) => {
-                    let places = share.places().unwrap_or_default();
-                    // SAFETY: the tuple lives as long as the share; no other thread changes it.
-                    let all = unsafe { Bound::from_borrowed_ptr(py, all).cast_into_unchecked::<PyTuple>() };
-                    if self.shares.len() == 1 {
-                        return Ok(all.get_slice(places.start, places.end).to_list());
-                    }
-                    payloads.as_any().call_method1("extend", (all.get_slice(places.start, places.end),))?;
-                }
-                Some(_) => payloads.append(payload_of(py, share)?)?,
-                None => {}
+            match part(share) {
+                Some(part) => payloads.extend(part.iter()),
+                None => payloads.push(payload_of(py, share)?.into_bound(py)),
             }
         }
-        Ok(payloads)
+        PyTuple::new(py, payloads)
     }
 
     fn __repr__(&self) -> String {

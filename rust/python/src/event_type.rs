@@ -150,6 +150,13 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
     Ok(class.cast_into::<PyType>()?.unbind())
 }
 
+/// Drops what counts references in PyO3's way, which does not know that the interpreter is attached in here.
+#[cold]
+#[inline(never)]
+fn drop_attached<T>(value: T) {
+    Python::attach(|_| drop(value));
+}
+
 /// Called by the interpreter when the last reference goes.
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: the interpreter passes an object of this type that nobody else refers to, with the thread attached; the object
@@ -165,13 +172,12 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
             let event = Event::from_face(NonNull::new_unchecked(object).cast());
             let Some(contents) = event.give_up(interpreter(py)) else { return };
             if contents.extras.is_some() {
-                // PyO3 does not know that the interpreter is attached in here.
-                Python::attach(|_| drop(contents.extras));
+                drop_attached(contents.extras);
             }
             // Last, because the payload's own destructor may run here.
             match contents.payload.map(Content::into_object) {
                 Some(Ok(payload)) => object = payload.as_ptr(),
-                Some(Err(other)) => return Python::attach(|_| drop(other)),
+                Some(Err(other)) => return drop_attached(other),
                 None => return,
             }
             if ffi::Py_TYPE(object) != class || ffi::Py_REFCNT(object) != 1 {

@@ -4,7 +4,7 @@ use crate::errors;
 use crate::event::{Batch, DeadLetter};
 use crate::event_type;
 use crate::hot;
-use crate::node::{Event, Node, Victims, thread_number};
+use crate::node::{Event, Node, Victims, receiver};
 use crate::payload::{Content, interpreter};
 use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
 use chronofabric_bus::{BURST, Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
@@ -220,7 +220,7 @@ pub(crate) enum Received {
 impl Subscription {
     #[inline(always)]
     pub(crate) fn try_receive(&self, py: Python<'_>) -> Option<Event> {
-        self.core.try_receive(interpreter(py), thread_number(), || self.node.bus.source().now_ns())
+        self.core.try_receive(interpreter(py), receiver(), || self.node.bus.source().now_ns())
     }
 
     pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Received> {
@@ -497,7 +497,7 @@ impl Subscription {
 impl Subscription {
     fn take_batch(&self, py: Python<'_>, limit: usize) -> Batch {
         let now_ns = || self.node.bus.source().now_ns();
-        Batch::new(self.core.try_receive_many(interpreter(py), thread_number(), limit, now_ns))
+        Batch::new(self.core.try_receive_many(interpreter(py), receiver(), limit, now_ns))
     }
 
     fn leave(&self) {

@@ -121,6 +121,17 @@ impl<T> Ring<T> {
         self.pop_at(access, &mut Cursor::default())
     }
 
+    /// Looks at the value of a position, if it has been written and nobody can take it meanwhile: of use to a consumer whose
+    /// access is exclusive.
+    #[inline(always)]
+    pub(crate) fn look_ahead(&self, position: u64, look: impl FnOnce(&T)) {
+        let slot = self.slot(position);
+        if slot.mark.get() == position + 1 {
+            // SAFETY: the value has been written, and who has exclusive access takes it only after this call.
+            slot.value.with(|place| look(unsafe { (*place).assume_init_ref() }));
+        }
+    }
+
     /// As [`Ring::pop`], but waits for a value that is still being written.
     pub fn pop_settled(&self) -> Option<(u64, T)> {
         let mut attempts = 0;

@@ -1,11 +1,12 @@
 //! A payload that counts how many of it exist.
 #![allow(dead_code)]
 
-use chronofabric_bus::{Access, Bus, Concurrent, BusOptions, Magazine, NewEvent, Outcome, Payload, Pool, Topic};
+use chronofabric_bus::{Access, Bus, Concurrent, BusOptions, Magazine, NewEvent, Outcome, Payload, Pool, Receiver, Topic};
 use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+pub const ME: Receiver = Receiver { token: 1, number: || 1 };
 pub static ALIVE: AtomicI64 = AtomicI64::new(0);
 thread_local! {
     static MAGAZINE: Magazine<Counted> = const { Magazine::new() };

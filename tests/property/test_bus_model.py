@@ -35,7 +35,7 @@ SUBSCRIPTIONS_MAX = 6
 
 texts = st.lists(st.sampled_from(["a", "b", "*", "**"]), min_size=1, max_size=3).map("/".join)
 singles = st.one_of(
-    st.sampled_from(["**", "a/**", "*"]),
+    st.sampled_from(["**", "a/**", "*", "guard/*"]),
     st.sampled_from(["**", "a"]),
     texts,
     st.sampled_from([r"a/.*", r"[ab]", r".*/a", r"a(/b)?", r"guard/\w+"]).map(Regex),
@@ -237,6 +237,10 @@ class Bus(RuleBasedStateMachine):
     def subscribe_to_most(self, **options):
         return self.subscribe(pattern=["a", "a/**", "b"], **options)
 
+    @initialize(target=numbers, capacity=st.integers(1, 2), dead_letters_max=st.integers(2, 5))
+    def subscribe_with_dead_letters(self, **options):
+        return self.subscribe(pattern=["a", "b/*"], capacity_bytes=20, overflow="dead-letter", **options)
+
     @rule(target=numbers, pattern=patterns, **bounds)
     def subscribe(self, pattern, capacity, capacity_bytes, overflow, dead_letters_max):
         number = next(self.counter)
@@ -349,8 +353,10 @@ class Bus(RuleBasedStateMachine):
         expected = pair.model.take_dead(limit)
         self.check_letters(self.by(actor, lambda: pair.real.take_dead_letters(limit)), expected)
 
-    @rule(number=numbers, limit=limits, actor=actors)
-    def replay_dead_letters(self, number, limit, actor):
+    @rule(number=numbers, limit=limits, actor=actors, room=st.integers(0, 6))
+    def replay_dead_letters(self, number, limit, actor, room):
+        if room:
+            self.batch(number=number, size=room, actor=actor, how="poll")
         pair = self.pairs[number]
         expected = pair.model.replay(limit)
         assert self.by(actor, lambda: pair.real.replay_dead_letters(limit)) == expected
@@ -425,5 +431,5 @@ async def first_batch_of(subscription, size):
     return []
 
 
-Bus.TestCase.settings = settings(settings.default, stateful_step_count=40, max_examples=settings.default.max_examples * 3)
+Bus.TestCase.settings = settings(stateful_step_count=40, max_examples=max(250, settings.default.max_examples))
 TestBus = Bus.TestCase

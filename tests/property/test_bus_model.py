@@ -12,7 +12,16 @@ import itertools
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 import chronofabric as cf
 from tests.property.model import (
@@ -291,7 +300,9 @@ class Bus(RuleBasedStateMachine):
     @rule(
         number=numbers,
         actor=actors,
-        how=st.sampled_from(["poll", "receive", "receive in time", "event", "payload", "receive in a task", "in a task"]),
+        how=st.sampled_from(
+            ["poll", "receive", "receive in time", "event", "payload", "receive in a task", "in a task"]
+        ),
     )
     def receive(self, number, actor, how):
         pair = self.pairs[number]

@@ -150,6 +150,7 @@ def test_a_dead_letter_that_refers_to_what_it_lies_in_goes_with_it(what):
 fabric = make()
 subscription = fabric.subscribe("a", capacity=1, overflow="dead-letter")
 for _ in range(2): fabric.publish("a", Payload(lambda: {what}.closed))
+fabric.close()
 """)
 
 

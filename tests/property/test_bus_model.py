@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -39,7 +40,7 @@ from tests.property.workers import Worker
 
 POLICIES = ("drop-oldest", "drop-newest", "dead-letter", "block")
 TOPICS = ("a", "b", "a/b", "b/a")
-GUARDS = {"low": ("a/**", 0.0), "high": (["b", "b/*"], 2.0)}
+GUARDS: dict[str, tuple[Any, float]] = {"low": ("a/**", 0.0), "high": (["b", "b/*"], 2.0)}
 SUBSCRIPTIONS_MAX = 6
 
 texts = st.lists(st.sampled_from(["a", "b", "*", "**"]), min_size=1, max_size=3).map("/".join)
@@ -70,7 +71,7 @@ accompaniments = st.fixed_dictionaries(
         "headers": st.dictionaries(st.sampled_from(["unit", "by"]), st.integers(0, 1), max_size=2),
     },
 )
-bounds = {
+bounds: dict[str, Any] = {
     "capacity": st.integers(1, 3) | st.integers(1, 8),
     "capacity_bytes": st.none() | st.sampled_from([10, 20, 40]),
     "overflow": st.sampled_from(POLICIES),
@@ -78,7 +79,7 @@ bounds = {
 }
 
 
-def real_pattern(pattern: ModelPattern) -> object:
+def real_pattern(pattern: ModelPattern) -> Any:
     if isinstance(pattern, list):
         return [real_pattern(each) for each in pattern]
     return cf.regex(pattern.text) if isinstance(pattern, Regex) else pattern
@@ -128,7 +129,7 @@ class Bus(RuleBasedStateMachine):
     def time_passes(self, by):
         self.model.now = self.clock.advance(f"{by} ns")
 
-    def expectation(self, topic, payload, actor, options, **more) -> tuple[Refused, dict[str, object]]:
+    def expectation(self, topic, payload, actor, options, **more) -> tuple[Refused, dict[str, Any]]:
         """What the model says of a publish, and the options that the real one is given."""
         given = dict(options)
         deadline_ms = given.pop("deadline_ms", None)
@@ -200,7 +201,8 @@ class Bus(RuleBasedStateMachine):
                 self.by(actor, lambda: self.fabric.publish_many(topic, iter(several)))
             return
         self.model.topic(topic)
-        refused, given = Refused(), {}
+        refused = Refused()
+        given: dict[str, Any] = {}
         left = iter(several)
         for payload in left:
             refused, given = self.expectation(topic, payload, actor, options)
@@ -392,13 +394,10 @@ class Bus(RuleBasedStateMachine):
             assert (real.pending, real.paused, real.closed) == (model.pending, model.paused, model.closed)
             assert real.ready == model.ready
             self.check_letters(real.dead_letters, model.dead)
-        for real, model in self.guards.values():
-            report = real.report()
-            assert (report["evaluated"], report["fired"], report["errors"]) == (
-                model.evaluated,
-                model.fired,
-                model.errors,
-            )
+        for guard, expected in self.guards.values():
+            report = guard.report()
+            found = (report["evaluated"], report["fired"], report["errors"])
+            assert found == (expected.evaluated, expected.fired, expected.errors)
 
     @precondition(lambda self: not self.model.closed)
     @rule()
@@ -442,5 +441,5 @@ async def first_batch_of(subscription, size):
     return []
 
 
-Bus.TestCase.settings = settings(stateful_step_count=40, max_examples=max(250, settings.default.max_examples))
+Bus.TestCase.settings = settings(stateful_step_count=40, max_examples=max(250, settings().max_examples))
 TestBus = Bus.TestCase

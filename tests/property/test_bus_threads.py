@@ -192,7 +192,7 @@ class Threads(RuleBasedStateMachine):
             body()
         except (cf.WouldDeadlock, cf.PublishTimeout) as error:
             reason = "would-deadlock" if isinstance(error, cf.WouldDeadlock) else "timeout"
-            told.refused.update((name, reason) for name in error.subscriptions)  # type: ignore[attr-defined]
+            told.refused.update((name, reason) for name in error.subscriptions)
 
     def publish(self, who, told, topic, priority, count):
         for payload in self.payloads(who, told, topic, priority, count):
@@ -319,7 +319,7 @@ class Threads(RuleBasedStateMachine):
     @rule(programs=programs)
     @noted
     def work_while_the_fabric_closes(self, programs):
-        pending = {}
+        pending: dict[str, int] = {}
         step = self.step(programs, lambda: pending.update(self.fabric.close(drain=0)))
         for account in self.accounts.values():
             account.settle(step, closing=True)
@@ -346,10 +346,10 @@ class Threads(RuleBasedStateMachine):
 
 
 # A step takes milliseconds, so there are fewer of them.
-Threads.TestCase.settings = settings(stateful_step_count=12, max_examples=settings.default.max_examples // 2)
+Threads.TestCase.settings = settings(stateful_step_count=12, max_examples=settings().max_examples // 2)
 
 
-class TestThreads(Threads.TestCase):
+class TestThreads(Threads.TestCase):  # type: ignore[misc, valid-type]
     def runTest(self):  # noqa: N802 - the name is unittest's
         Threads.failures.clear()
         try:

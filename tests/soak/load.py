@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
@@ -187,7 +188,7 @@ class Load:
         for turn in itertools.count():
             if self.stop.wait(0.002):
                 return
-            pattern = choice.choice(["plant/*", "**", "plant/3", cf.regex(r"plant/\d")])
+            pattern: Any = choice.choice(["plant/*", "**", "plant/3", cf.regex(r"plant/\d")])
             passing = self.fabric.subscribe(pattern, capacity=8, overflow=choice.choice(POLICIES[:3]))
             passing.poll_batch(4)
             if turn % 2:
@@ -225,8 +226,8 @@ class Load:
         """Have it all done for so long; return what was seen meanwhile."""
         self.drained = threading.Event()
         bodies: list[Callable[[], None]] = [
-            *(lambda number=number: self.publish(number) for number in range(PUBLISHERS)),  # type: ignore[misc]
-            *(lambda name=name: self.receive(name) for name in self.accounts),  # type: ignore[misc]
+            *(lambda number=number: self.publish(number) for number in range(PUBLISHERS)),
+            *(lambda name=name: self.receive(name) for name in self.accounts),
             self.see_to_dead_letters,
             self.come_and_go,
         ]

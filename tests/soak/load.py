@@ -86,7 +86,12 @@ class Load:
         for policy in POLICIES:
             for size, capacity in (("small", 4), ("large", 512)):
                 name = f"{policy}, {size}"
-                options = {"overflow": policy, "capacity": capacity, "dead_letters_max": 64, "block_timeout": "10 ms"}
+                options: dict[str, Any] = {
+                    "overflow": policy,
+                    "capacity": capacity,
+                    "dead_letters_max": 64,
+                    "block_timeout": "10 ms",
+                }
                 self.accounts[name] = Account(self.fabric.subscribe("plant/*", name=name, **options))
         bounded = self.fabric.subscribe("plant/*", name="bytes", capacity_bytes=4_000)
         self.accounts["bytes"] = Account(bounded)
@@ -111,7 +116,7 @@ class Load:
             readings = (Reading(number, start + offset) for offset in range(100))
             priority = choice.randrange(4)
             if start % 1000 == 0:
-                options = {"priority": priority, "headers": {"by": number}, "deadline": "1 s"}
+                options: dict[str, Any] = {"priority": priority, "headers": {"by": number}, "deadline": "1 s"}
                 self.offer(number, lambda: self.fabric.publish("plant/0", Reading(number, start), **options))  # noqa: B023
             handle = choice.choice(handles)
             for reading in readings:

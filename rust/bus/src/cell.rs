@@ -445,23 +445,17 @@ impl<P: Payload> Share<P> {
         self.cell().references.load(Ordering::Acquire) == self.span.count()
     }
 
-    /// Gives up this reference for the payload itself, if it is the only one and the event was published by itself.
+    /// Gives up this reference for what the cell holds, if it is the only one and the event was published by itself.
     ///
     /// # Errors
     /// The reference, where that is not so.
-    #[inline]
-    pub fn into_payload(mut self, access: impl Access) -> Result<P, Self> {
+    #[inline(always)]
+    pub fn into_contents(self, access: impl Access) -> Result<Contents<P>, Self> {
         if self.cell().batch || !self.is_sole() {
             return Err(self);
         }
-        // SAFETY: this is the only reference, and the acquire load orders the reads of those who dropped theirs before.
-        match unsafe { self.cell.as_mut() }.payload.take() {
-            Some(payload) => {
-                self.release(access);
-                Ok(payload)
-            }
-            None => Err(self),
-        }
+        // SAFETY: this is the only reference, and it is forgotten.
+        Ok(unsafe { give_back(ManuallyDrop::new(self).cell, access) })
     }
 
     /// The same event in a cell that nobody else refers to: this one where that is so, or a new one. Of several events, the
@@ -531,13 +525,23 @@ impl<P: Payload> Share<P> {
             }
             fence(Ordering::Acquire);
         }
-        // SAFETY: this was the last reference, and the pointer came from `Box::leak`.
-        let mut cell = unsafe { Box::from_raw(cell.as_ptr()) };
-        let contents = Contents { payload: cell.payload.take(), extras: cell.extras.take() };
-        // Where the thread is ending, the cell is freed.
-        P::magazine(access, |magazine| magazine.give(Unused(cell)));
-        Some(contents)
+        // SAFETY: this was the last reference.
+        Some(unsafe { give_back(cell, access) })
     }
+}
+
+/// Gives a cell back, and what it held out.
+///
+/// # Safety
+/// Nobody refers to the cell any more, and all who did have done so before.
+#[inline(always)]
+unsafe fn give_back<P: Payload>(cell: NonNull<Cell<P>>, access: impl Access) -> Contents<P> {
+    // SAFETY: passed on; the pointer came from `Box::leak`.
+    let mut cell = unsafe { Box::from_raw(cell.as_ptr()) };
+    let contents = Contents { payload: cell.payload.take(), extras: cell.extras.take() };
+    // Where the thread is ending, the cell is freed.
+    P::magazine(access, |magazine| magazine.give(Unused(cell)));
+    contents
 }
 
 /// What a cell held.

@@ -60,10 +60,10 @@ fn the_last_holder_gets_the_payload_itself_and_others_do_not() {
     let one = bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).unwrap();
     let other = bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).unwrap();
     publish(&topic, 5, 1);
-    let shared = one.try_receive(Concurrent, ME, || 0).unwrap().into_payload(Concurrent);
+    let shared = one.try_receive(Concurrent, ME, || 0).unwrap().into_contents(Concurrent);
     assert!(shared.is_err(), "the other subscription holds the event too");
     drop(shared);
-    assert_eq!(other.try_receive(Concurrent, ME, || 0).unwrap().into_payload(Concurrent).unwrap().number, 5);
+    assert_eq!(other.try_receive(Concurrent, ME, || 0).unwrap().into_contents(Concurrent).unwrap().payload.unwrap().number, 5);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::node::{Event, Outcome};
 use crate::payload::{Content, interpreter};
 use crate::publisher::{Accompaniment, Publisher, time_of};
 use crate::subscription::{Received, Subscription};
-use chronofabric_bus::Unfinished;
+use chronofabric_bus::{Contents, Unfinished};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -248,9 +248,16 @@ fn hand_out<const PAYLOADS: bool>(py: Python<'_>, event: Event) -> *mut ffi::PyO
         // SAFETY: the class of events was kept when the module was made.
         return unsafe { event_type::object(py, event, EVENT.load(Ordering::Relaxed)) };
     }
-    match event.into_payload(interpreter(py)).map(Content::into_object) {
-        Ok(Ok(payload)) => payload.as_ptr(),
-        Ok(Err(content)) => payload_otherwise(|py| content.to_python(py)),
+    match event.into_contents(interpreter(py)) {
+        Ok(Contents { payload: Some(content), extras: None }) => match content.into_object() {
+            Ok(payload) => payload.as_ptr(),
+            Err(content) => payload_otherwise(|py| content.to_python(py)),
+        },
+        Ok(contents) => payload_otherwise(|py| {
+            let Contents { payload, extras } = contents;
+            drop(extras);
+            payload.map_or_else(|| Ok(py.None()), |content| content.to_python(py))
+        }),
         Err(event) => payload_otherwise(|py| {
             let payload = event_type::payload_of(py, &event)?;
             event.release(interpreter(py));

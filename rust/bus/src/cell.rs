@@ -412,14 +412,14 @@ impl<P: Payload> Share<P> {
 
     /// Each of its events by itself.
     pub fn each(self) -> impl Iterator<Item = Self> {
-        let Self { cell, span } = *ManuallyDrop::new(self);
-        let mut rest = Self { cell, span };
+        let mut rest = Some(self);
         std::iter::from_fn(move || {
-            let span = rest.span;
-            if span.count() == 0 {
-                return None;
+            let share = rest.as_mut()?;
+            let Self { cell, span } = *share;
+            if span.count() == 1 {
+                return rest.take();
             }
-            rest.span = Span::new(span.first() + 1, span.count() - 1);
+            share.span = Span::new(span.first() + 1, span.count() - 1);
             Some(Self { cell, span: Span::new(span.first(), 1) })
         })
     }

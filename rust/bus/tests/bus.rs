@@ -3,8 +3,8 @@
 
 mod common;
 
-use chronofabric_bus::{Concurrent, 
-    Blocked, BusError, Firing, NewEvent, Observed, Outcome, Overflow, Pattern, Reason, Subscription,
+use chronofabric_bus::{
+    Blocked, BusError, Concurrent, Firing, NewEvent, Observed, Outcome, Overflow, Pattern, Reason, Share, Subscription,
     SubscriptionOptions, Tap, TapFactory, Topic, TopicInfo, Values, Victims,
 };
 use common::{ME, ALIVE, Counted, bus, publish};
@@ -466,4 +466,48 @@ fn the_books_stay_exact_while_threads_publish_receive_subscribe_and_leave() {
         }
     }
     assert_eq!(ALIVE.load(Ordering::SeqCst), before);
+}
+
+#[test]
+fn a_batch_is_taken_apart_where_it_overflows_and_every_reference_is_given_back_once() {
+    let _alone = alone();
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::DeadLetter, Overflow::Block] {
+        let bus = bus();
+        let topic = bus.topic("a").unwrap();
+        let subscribe = |capacity| {
+            let options = SubscriptionOptions { overflow, capacity, dead_letters_max: 3, ..Default::default() };
+            bus.subscribe(Pattern::parse("a").unwrap(), options).unwrap()
+        };
+        let (narrow, wide) = (subscribe(4), subscribe(64));
+        let mut outcome = Outcome::default();
+        topic.publish_batch(Concurrent, NewEvent::new(Counted::new(100)), 10, &mut outcome).unwrap();
+        assert_eq!(outcome.blocked.len(), usize::from(overflow == Overflow::Block));
+        outcome.victims.clear();
+        let take = |subscription: &Arc<Subscription<Counted>>, limit| {
+            let shares = subscription.try_receive_many(Concurrent, ME, limit, || 0);
+            shares.into_iter().flat_map(Share::each).map(|event| (event.stamp(), event.into_sole(Concurrent))).map(
+                |(stamp, event)| {
+                    assert_eq!(event.stamp(), stamp);
+                    event.payload().unwrap().number
+                },
+            ).collect::<Vec<_>>()
+        };
+        let expected: Vec<u64> = if overflow == Overflow::DropOldest { (106..110).collect() } else { (100..104).collect() };
+        assert_eq!(take(&narrow, 64), expected, "{overflow:?}");
+        assert_eq!(take(&wide, 3), [100, 101, 102]);
+        assert_eq!(take(&wide, 64), (103..110).collect::<Vec<u64>>());
+        let letters: Vec<_> = narrow.take_dead_letters(9).into_iter().map(|letter| letter.event).collect();
+        assert_eq!(letters.len(), if overflow == Overflow::DeadLetter { 3 } else { 0 });
+        if let Some(mut blocked) = outcome.blocked.pop() {
+            let mut victims = Victims::new();
+            assert!(!blocked.retry(Concurrent, &mut victims), "six are left for a ring of four");
+            assert_eq!(take(&narrow, 64), [104, 105, 106, 107]);
+            assert!(blocked.retry(Concurrent, &mut victims));
+            assert_eq!(take(&narrow, 64), [108, 109]);
+        }
+        assert_eq!(narrow.books().balance(), 0);
+        assert_eq!(narrow.books().offered, 10);
+        drop((letters, outcome));
+        assert_eq!(ALIVE.load(Ordering::SeqCst), 0, "{overflow:?}");
+    }
 }

@@ -86,9 +86,8 @@ impl Network {
         self.traffic.sent += 1;
         let traffic = &mut self.traffic;
         let there = from < self.nodes && to < self.nodes;
-        let Some(link) =
-            self.links.get_mut(if there { from * self.nodes + to } else { usize::MAX }).filter(|link| !link.cut)
-        else {
+        let link = if there { self.links.get_mut(from * self.nodes + to) } else { None };
+        let Some(link) = link.filter(|link| !link.cut) else {
             traffic.cut += 1;
             return [None, None];
         };

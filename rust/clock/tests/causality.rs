@@ -2,15 +2,14 @@
 #![cfg(not(loom))]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use chronofabric_clock::{Causality, ClockError, Dot, DottedVersionVector, NodeId, VectorClock};
+use common::{cases, node};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-
-fn node(number: u8) -> NodeId {
-    NodeId([number; 16])
-}
 
 fn any_node() -> impl Strategy<Value = NodeId> {
     (0_u8..6).prop_map(node)
@@ -52,6 +51,8 @@ fn opposite(causality: Causality) -> Causality {
 }
 
 proptest! {
+    #![proptest_config(cases(500))]
+
     #[test]
     fn a_clock_counts_as_a_map_does(moves in vec((any_node(), prop::option::of(0_u64..5)), 0..40)) {
         let (mut clock, mut model) = (VectorClock::new(), BTreeMap::<NodeId, u64>::new());

@@ -318,6 +318,11 @@ impl<T> CausalBuffer<T> {
         self.waiting.len()
     }
 
+    /// What waits, in order of arrival.
+    pub fn iter_pending(&self) -> impl Iterator<Item = &T> {
+        self.waiting.values().map(|waiting| &waiting.message)
+    }
+
     /// Ends it: what still waits, in order of arrival.
     pub fn into_pending(self) -> impl Iterator<Item = T> {
         self.waiting.into_values().map(|waiting| waiting.message)

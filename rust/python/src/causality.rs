@@ -459,6 +459,11 @@ impl CausalBuffer {
         drop(full);
     }
 
+    #[classmethod]
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        cls.py().import("types")?.getattr("GenericAlias")?.call1((cls, item))
+    }
+
     fn __repr__(&self) -> String {
         let buffer = lock(&self.0);
         format!("CausalBuffer(delivered={}, pending={})", buffer.books().delivered, buffer.pending())

@@ -24,6 +24,7 @@
 use super::books::CausalBooks;
 use super::lost::Lost;
 use super::vector::{Entry, VectorClock, key};
+use super::waiting::{Place, Waiting, WaitingList};
 use crate::{ClockError, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -136,9 +137,7 @@ pub struct CausalBuffer<T> {
     delivered: Vec<Entry>,
     /// What else is known of each node, at the same positions.
     peers: Vec<Peer>,
-    /// What waits, in order of arrival.
-    waiting: BTreeMap<u64, Waiting<T>>,
-    next_sequence: u64,
+    waiting: WaitingList<T>,
     now_ns: i64,
     books: CausalBooks,
     /// Of `release`, kept for its memory.
@@ -147,33 +146,11 @@ pub struct CausalBuffer<T> {
 
 #[derive(Debug, Default)]
 struct Peer {
-    /// Its messages that wait: counter to sequence.
-    held: BTreeMap<u64, u64>,
-    /// Who waits for it: the counter that D has to reach, and the sequence of the waiting message.
-    waits: BTreeSet<(u64, u64)>,
+    /// Its messages that wait, by counter.
+    held: BTreeMap<u64, Place>,
+    /// Who waits for it, by the counter that D has to reach.
+    waits: BTreeSet<(u64, Place)>,
     lost: Lost,
-}
-
-#[derive(Debug)]
-struct Waiting<T> {
-    sender: NodeId,
-    counter: u64,
-    clock: VectorClock,
-    /// The entry of the clock that is not met yet; those before it are.
-    unmet: usize,
-    since_ns: i64,
-    message: T,
-}
-
-impl<T> Waiting<T> {
-    /// What D of the node of an entry has to reach.
-    fn need(&self, entry: Entry) -> u64 {
-        if entry.0 == self.sender { entry.1 - 1 } else { entry.1 }
-    }
-
-    fn needs(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.clock.iter().map(|entry| (entry.0, self.need(entry)))
-    }
 }
 
 impl<T> CausalBuffer<T> {
@@ -205,8 +182,7 @@ impl<T> CausalBuffer<T> {
             options,
             delivered: past.iter().collect(),
             peers: past.iter().map(|_| Peer::default()).collect(),
-            waiting: BTreeMap::new(),
-            next_sequence: 0,
+            waiting: WaitingList::new(),
             now_ns: i64::MIN,
             books: CausalBooks::default(),
             advanced: Vec::new(),
@@ -260,7 +236,7 @@ impl<T> CausalBuffer<T> {
     pub fn expire(&mut self, now_ns: i64, mut deliver: impl FnMut(T)) -> u64 {
         self.now_ns = self.now_ns.max(now_ns);
         let before = self.books.lost;
-        while let Some((&oldest, _)) = self.waiting.first_key_value()
+        while let Some(oldest) = self.waiting.first()
             && self.next_expiry_ns().is_some_and(|expiry_ns| expiry_ns <= self.now_ns)
         {
             self.resolve(oldest, &mut deliver);
@@ -270,14 +246,14 @@ impl<T> CausalBuffer<T> {
 
     /// When [`CausalBuffer::expire`] has something to do, if nothing changes until then.
     pub fn next_expiry_ns(&self) -> Option<i64> {
-        let (_, oldest) = self.waiting.first_key_value()?;
+        let oldest = self.waiting.get(self.waiting.first()?)?;
         Some(oldest.since_ns.saturating_add(self.options.age_ns_max?))
     }
 
     /// What is missing, by node and counter. Looks at every waiting message.
     pub fn gaps(&self) -> Vec<Gap> {
         let mut needs: Vec<(NodeId, u64, i64)> = Vec::new();
-        for waiting in self.waiting.values() {
+        for waiting in self.waiting.iter() {
             let met = |need: &Entry| self.position(need.0).is_ok_and(|position| need.1 <= self.delivered[position].1);
             needs.extend(
                 waiting.needs().filter(|need| !met(need)).map(|(node, counter)| (node, counter, waiting.since_ns)),
@@ -320,12 +296,12 @@ impl<T> CausalBuffer<T> {
 
     /// What waits, in order of arrival.
     pub fn iter_pending(&self) -> impl Iterator<Item = &T> {
-        self.waiting.values().map(|waiting| &waiting.message)
+        self.waiting.iter().map(|waiting| &waiting.message)
     }
 
     /// Ends it: what still waits, in order of arrival.
     pub fn into_pending(self) -> impl Iterator<Item = T> {
-        self.waiting.into_values().map(|waiting| waiting.message)
+        self.waiting.into_iter().map(|waiting| waiting.message)
     }
 
     /// The position of the sender, where its message may be delivered and all nodes of its clock are known.
@@ -375,11 +351,13 @@ impl<T> CausalBuffer<T> {
                 return Arrival::Duplicate(message);
             }
         }
-        let met = |(node, counter): &Entry| {
-            let delivered = self.position(*node).map_or(0, |position| self.delivered[position].1);
-            if *node == sender { counter - 1 == delivered } else { *counter <= delivered }
-        };
-        let due = clock.entries().iter().all(met);
+        let mut following = 0;
+        let due = clock.entries().iter().all(|&(node, counter)| {
+            let position = position_after(&self.delivered, following, node);
+            let delivered = position.map_or(0, |position| self.delivered[position].1);
+            following = position.map_or_else(|position| position, |position| position + 1);
+            if node == sender { counter - 1 == delivered } else { counter <= delivered }
+        });
         if !due && self.waiting.len() >= self.options.capacity && self.options.on_full == OnFull::Refuse {
             self.books.refused += 1;
             return Arrival::Refused(message, Refusal::Full);
@@ -400,31 +378,31 @@ impl<T> CausalBuffer<T> {
             // Declared lost, but nothing that depends on it was delivered yet.
             self.books.lost -= 1;
         }
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.peers[position].held.insert(counter, sequence);
         let (clock, since_ns) = (clock.clone(), self.now_ns);
-        self.waiting.insert(sequence, Waiting { sender, counter, clock, unmet: 0, since_ns, message });
-        self.register(sequence);
+        let place = self.waiting.push(Waiting { sender, counter, clock, unmet: 0, since_ns, message });
+        self.peers[position].held.insert(counter, place);
+        self.register(place);
         if self.waiting.len() > self.options.capacity
-            && let Some((&oldest, _)) = self.waiting.first_key_value()
+            && let Some(oldest) = self.waiting.first()
         {
             self.resolve(oldest, deliver);
         }
-        if self.waiting.contains_key(&sequence) { Arrival::Waiting } else { Arrival::Delivered }
+        if self.waiting.get(place).is_some() { Arrival::Waiting } else { Arrival::Delivered }
     }
 
     /// Registers a message with its first unmet dependency; says whether it has one.
-    fn register(&mut self, sequence: u64) -> bool {
-        let Some(waiting) = self.waiting.get_mut(&sequence) else { return true };
+    fn register(&mut self, place: Place) -> bool {
+        let Some(waiting) = self.waiting.get_mut(place) else { return true };
+        let mut following = 0;
         for (index, entry) in waiting.clock.entries().iter().enumerate().skip(waiting.unmet) {
             let need = waiting.need(*entry);
-            let Ok(position) = position_in(&self.delivered, entry.0) else { continue };
+            let Ok(position) = position_after(&self.delivered, following, entry.0) else { continue };
             if need > self.delivered[position].1 {
-                self.peers[position].waits.insert((need, sequence));
+                self.peers[position].waits.insert((need, place));
                 waiting.unmet = index;
                 return true;
             }
+            following = position + 1;
         }
         false
     }
@@ -439,15 +417,15 @@ impl<T> CausalBuffer<T> {
             if let Some(through) = delivered.checked_add(1).and_then(|next| peer.lost.through(next)) {
                 *delivered = through;
             }
-            let Some(&(need, sequence)) = peer.waits.first() else { continue };
+            let Some(&(need, place)) = peer.waits.first() else { continue };
             if need > *delivered {
                 continue;
             }
             peer.waits.pop_first();
             // More may wait here: looked at again, after what this one releases.
             advanced.push(position);
-            if !self.register(sequence)
-                && let Some(sender) = self.take_out(sequence, deliver)
+            if !self.register(place)
+                && let Some(sender) = self.take_out(place, deliver)
             {
                 advanced.push(sender);
             }
@@ -456,8 +434,8 @@ impl<T> CausalBuffer<T> {
     }
 
     /// Delivers a waiting message that is registered nowhere, and returns the position of its sender.
-    fn take_out(&mut self, sequence: u64, deliver: &mut impl FnMut(T)) -> Option<usize> {
-        let waiting = self.waiting.remove(&sequence)?;
+    fn take_out(&mut self, place: Place, deliver: &mut impl FnMut(T)) -> Option<usize> {
+        let waiting = self.waiting.remove(place)?;
         let position = self.position(waiting.sender).ok()?;
         self.peers[position].held.remove(&waiting.counter);
         self.delivered[position].1 = waiting.counter;
@@ -480,8 +458,8 @@ impl<T> CausalBuffer<T> {
     }
 
     /// Has a message delivered: all that is missing for it is declared lost.
-    fn resolve(&mut self, sequence: u64, deliver: &mut impl FnMut(T)) {
-        let Some(waiting) = self.waiting.get(&sequence) else { return };
+    fn resolve(&mut self, place: Place, deliver: &mut impl FnMut(T)) {
+        let Some(waiting) = self.waiting.get(place) else { return };
         let sender = waiting.sender;
         let needs: Vec<Entry> = waiting.needs().collect();
         for (node, counter) in needs {
@@ -490,7 +468,7 @@ impl<T> CausalBuffer<T> {
             }
         }
         // It waits for what waits for it. Its sender's messages go on, up to itself.
-        while self.waiting.contains_key(&sequence)
+        while self.waiting.get(place).is_some()
             && let Ok(position) = self.position(sender)
             && let Some((_, &first)) = self.peers[position].held.first_key_value()
         {
@@ -502,18 +480,24 @@ impl<T> CausalBuffer<T> {
         }
     }
 
-    fn unregister(&mut self, sequence: u64) {
-        if let Some(waiting) = self.waiting.get(&sequence)
+    fn unregister(&mut self, place: Place) {
+        if let Some(waiting) = self.waiting.get(place)
             && let Some(entry) = waiting.clock.entries().get(waiting.unmet)
             && let Ok(position) = self.position(entry.0)
         {
-            self.peers[position].waits.remove(&(waiting.need(*entry), sequence));
+            self.peers[position].waits.remove(&(waiting.need(*entry), place));
         }
     }
 
     /// Makes places for nodes that are new; says whether there is room for them.
     fn follow(&mut self, nodes: &[Entry]) -> bool {
-        let unknown = nodes.iter().filter(|entry| self.position(entry.0).is_err()).count();
+        let mut following = 0;
+        let is_unknown = |entry: &&Entry| {
+            let position = position_after(&self.delivered, following, entry.0);
+            following = position.map_or_else(|position| position, |position| position + 1);
+            position.is_err()
+        };
+        let unknown = nodes.iter().filter(is_unknown).count();
         if unknown == 0 || self.delivered.len() + unknown > VectorClock::NODES_MAX {
             return unknown == 0;
         }
@@ -527,7 +511,7 @@ impl<T> CausalBuffer<T> {
     }
 
     fn position(&self, node: NodeId) -> Result<usize, usize> {
-        position_in(&self.delivered, node)
+        position_after(&self.delivered, 0, node)
     }
 }
 
@@ -556,7 +540,13 @@ impl Peer {
     }
 }
 
-fn position_in(entries: &[Entry], node: NodeId) -> Result<usize, usize> {
+/// The position of a node that is not before another one; found at once if it is there, as it is in clocks of all nodes.
+#[inline]
+fn position_after(entries: &[Entry], start: usize, node: NodeId) -> Result<usize, usize> {
+    if entries.get(start).is_some_and(|entry| entry.0 == node) {
+        return Ok(start);
+    }
     let wanted = key(&(node, 0));
-    entries.binary_search_by(|entry| key(entry).cmp(&wanted))
+    let found = entries[start.min(entries.len())..].binary_search_by(|entry| key(entry).cmp(&wanted));
+    found.map(|position| start + position).map_err(|position| start + position)
 }

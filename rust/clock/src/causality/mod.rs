@@ -16,8 +16,8 @@
 //!
 //! # Layout
 //!
-//! `vector` and `dotted` are the clocks, `encoding` their wire forms. `buffer` is the delivery, with `lost` for the
-//! counters declared lost and `books` for what became of everything.
+//! `vector` and `dotted` are the clocks, `encoding` their wire forms. `buffer` is the delivery, with `waiting` for the
+//! messages that wait, `lost` for the counters declared lost and `books` for what became of everything.
 
 mod books;
 mod buffer;
@@ -25,6 +25,7 @@ mod dotted;
 mod encoding;
 mod lost;
 mod vector;
+mod waiting;
 
 pub use books::CausalBooks;
 pub use buffer::{Arrival, CausalBuffer, CausalOptions, Gap, OnFull, Refusal};

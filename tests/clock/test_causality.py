@@ -8,6 +8,7 @@ import pickle
 import random
 import threading
 import weakref
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,8 +33,8 @@ def versions(draw):
 
 def events_of(version):
     """Every event of a version, one by one."""
-    context = version.context.counters.items()
-    return {(node, number) for node, last in context for number in range(1, last + 1)} | {(version.node, version.counter)}
+    seen = {(node, number) for node, last in version.context.counters.items() for number in range(1, last + 1)}
+    return seen | {(version.node, version.counter)}
 
 
 def relation(first, second):
@@ -48,9 +49,9 @@ class Exchange:
 
     def __init__(self, seed, length):
         choice = random.Random(seed)
-        known = {node: set() for node in NODES}
+        known: dict[str, set[int]] = {node: set() for node in NODES}
         clocks = dict.fromkeys(NODES, VectorClock())
-        self.messages = []
+        self.messages: list[tuple[int, str, VectorClock, frozenset[int]]] = []
         for _ in range(length):
             node = choice.choice(NODES)
             if choice.random() < 0.5:
@@ -107,9 +108,10 @@ def test_clocks_survive_bytes_pickles_copies_and_their_repr(counts):
 def test_bytes_are_a_clock_or_refused(data):
     for kind in (VectorClock, DottedVersionVector):
         try:
-            assert kind.decode(data).encode() == data
-        except cf.ArgumentError as error:
-            assert "byte" in str(error) or "dot" in str(error)
+            decoded = kind.decode(data)
+        except cf.ArgumentError:
+            continue
+        assert decoded.encode() == data
 
 
 # Dotted version vectors -----------------------------------------------------------------------------------------------
@@ -309,16 +311,21 @@ def test_a_message_that_waits_and_knows_its_buffer_keeps_neither_alive():
 # Wrong arguments ------------------------------------------------------------------------------------------------------
 
 
+# As callers without a type checker see them.
+AnyClock: Any = VectorClock
+AnyBuffer: Any = CausalBuffer
+
+
 @pytest.mark.parametrize(
     ("call", "argument"),
     [
-        (lambda: VectorClock([(HERE, 1)]), "counters"),
-        (lambda: VectorClock({1: 1}), "counters"),
-        (lambda: VectorClock({HERE: -1}), "counters"),
-        (lambda: VectorClock({HERE: 2**64}), "counters"),
-        (lambda: VectorClock({HERE: True}), "counters"),
-        (lambda: VectorClock({HERE: "1"}), "counters"),
-        (lambda: VectorClock({"here": 1}), "node id"),
+        (lambda: AnyClock([(HERE, 1)]), "counters"),
+        (lambda: AnyClock({1: 1}), "counters"),
+        (lambda: AnyClock({HERE: -1}), "counters"),
+        (lambda: AnyClock({HERE: 2**64}), "counters"),
+        (lambda: AnyClock({HERE: True}), "counters"),
+        (lambda: AnyClock({HERE: "1"}), "counters"),
+        (lambda: AnyClock({"here": 1}), "node id"),
         (lambda: VectorClock().get("here"), "node id"),
         (lambda: VectorClock().increment("0" * 31), "node id"),
         (lambda: VectorClock.decode(b""), "vector clock"),
@@ -326,16 +333,16 @@ def test_a_message_that_waits_and_knows_its_buffer_keeps_neither_alive():
         (lambda: DottedVersionVector(HERE, 2, VectorClock({HERE: 2})), "counter"),
         (lambda: DottedVersionVector(HERE, -1, VectorClock()), "counter"),
         (lambda: DottedVersionVector.decode(b"\x02"), "dotted version vector"),
-        (lambda: CausalBuffer(capacity=0), "capacity"),
-        (lambda: CausalBuffer(capacity=True), "capacity"),
-        (lambda: CausalBuffer(capacity=2**30), "capacity"),
-        (lambda: CausalBuffer(on_full="block"), "on_full"),
-        (lambda: CausalBuffer(age_max=0), "age_max"),
-        (lambda: CausalBuffer(age_max="5 parsecs"), "age_max"),
-        (lambda: CausalBuffer().accept("here", VectorClock(), 0, time=0), "node id"),
-        (lambda: CausalBuffer().accept(HERE, VectorClock({HERE: 1}), 0, time="now"), "time"),
-        (lambda: CausalBuffer().expire(1.5), "time"),
-        (lambda: CausalBuffer().declare_lost(HERE, -1), "through"),
+        (lambda: AnyBuffer(capacity=0), "capacity"),
+        (lambda: AnyBuffer(capacity=True), "capacity"),
+        (lambda: AnyBuffer(capacity=2**30), "capacity"),
+        (lambda: AnyBuffer(on_full="block"), "on_full"),
+        (lambda: AnyBuffer(age_max=0), "age_max"),
+        (lambda: AnyBuffer(age_max="5 parsecs"), "age_max"),
+        (lambda: AnyBuffer().accept("here", VectorClock(), 0, time=0), "node id"),
+        (lambda: AnyBuffer().accept(HERE, VectorClock({HERE: 1}), 0, time="now"), "time"),
+        (lambda: AnyBuffer().expire(1.5), "time"),
+        (lambda: AnyBuffer().declare_lost(HERE, -1), "through"),
     ],
 )
 def test_a_wrong_argument_is_refused_and_named(call, argument):

@@ -1,4 +1,4 @@
-"""Time sources, stamps, the hybrid logical clock, and causality. All times are integer nanoseconds since the Unix epoch."""
+"""Time sources, stamps, the hybrid logical clock, causality. All times are integer nanoseconds since the Unix epoch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -314,8 +314,8 @@ class HybridLogicalClock:
 class VectorClock:
     """How many events of each node are in the past of an event.
 
-    Vector clocks say which of two events could have caused the other. They are immutable, can be hashed and pickled, and
-    are equal if they count the same.
+    Vector clocks say which of two events could have caused the other. They are immutable, can be hashed and pickled,
+    and are equal if they count the same.
 
     Parameters
     ----------
@@ -456,8 +456,8 @@ class VectorClock:
 class DottedVersionVector:
     """One version of a value that several nodes write: its own event, and the events that its writer had seen.
 
-    It tells apart what plain version vectors do not: two versions that were written through the same node by writers who
-    had not read each other's. Versions are immutable, can be hashed and pickled.
+    It tells apart what plain version vectors do not: two versions that were written through the same node by writers
+    who had not read each other's. Versions are immutable, can be hashed and pickled.
 
     Parameters
     ----------
@@ -527,9 +527,7 @@ class DottedVersionVector:
         """
 
     @staticmethod
-    def sync(
-        first: Sequence[DottedVersionVector], second: Sequence[DottedVersionVector]
-    ) -> list[DottedVersionVector]:
+    def sync(first: Sequence[DottedVersionVector], second: Sequence[DottedVersionVector]) -> list[DottedVersionVector]:
         """Return the versions of two replicas without those that another one replaces.
 
         Parameters
@@ -705,24 +703,25 @@ class CausalBooks:
 
     def __eq__(self, other: object, /) -> bool: ...
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 @final
-class CausalBuffer(Generic[T]):
+class CausalBuffer(Generic[_T]):
     """Puts messages that arrive in any order into causal order: each is delivered after everything it may depend on.
 
-    A message of node ``i`` with clock ``V`` is delivered as soon as it is the next one of its node, ``V[i] = D[i] + 1``,
-    and all that its node had seen was delivered here too, ``V[k] <= D[k]`` for every other node ``k``, where ``D`` counts
-    what was delivered. Until then it waits. What is missing may be declared lost, by name or by age; then what waited for
-    it goes on. The buffer has no clock of its own: it is told the time. It may be used from several threads.
+    A message of node ``i`` with clock ``V`` is delivered as soon as it is the next one of its node,
+    ``V[i] = D[i] + 1``, and all that its node had seen was delivered here too, ``V[k] <= D[k]`` for every other node
+    ``k``, where ``D`` counts what was delivered. Until then it waits. What is missing may be declared lost, by name or
+    by age; then what waited for it goes on. The buffer has no clock of its own: it is told the time. It may be used
+    from several threads.
 
     Parameters
     ----------
     capacity
         How many messages may wait; by default 4096.
     on_full
-        What happens to one more: ``"refuse"`` (default) turns it away, ``"declare-lost"`` declares lost what the message
-        that has waited longest waits for, and delivers that message.
+        What happens to one more: ``"refuse"`` (default) turns it away, ``"declare-lost"`` declares lost what the
+        message that has waited longest waits for, and delivers that message.
     age_max
         How long a message may wait before `expire` declares lost what it waits for: a duration; by default for ever.
     start
@@ -761,10 +760,10 @@ class CausalBuffer(Generic[T]):
         on_full: Literal["declare-lost", "refuse"] | None = None,
         age_max: Duration | None = None,
         start: VectorClock | None = None,
-    ) -> CausalBuffer[T]: ...
+    ) -> CausalBuffer[_T]: ...
     def accept(
-        self, sender: str, clock: VectorClock, message: T, *, time: int | datetime | Stamp
-    ) -> tuple[Literal["delivered", "duplicate", "late", "refused", "waiting"], list[T]]:
+        self, sender: str, clock: VectorClock, message: _T, *, time: int | datetime | Stamp
+    ) -> tuple[Literal["delivered", "duplicate", "late", "refused", "waiting"], list[_T]]:
         """Take a message.
 
         Parameters
@@ -792,7 +791,7 @@ class CausalBuffer(Generic[T]):
             The sender is not a node id, or the time not an instant.
         """
 
-    def declare_lost(self, node: str, through: int) -> list[T]:
+    def declare_lost(self, node: str, through: int) -> list[_T]:
         """Declare the missing messages of a node lost, up to a number; those that wait here are not missing.
 
         Parameters
@@ -815,7 +814,7 @@ class CausalBuffer(Generic[T]):
             The node is new here, and there are too many.
         """
 
-    def expire(self, time: int | datetime | Stamp) -> list[T]:
+    def expire(self, time: int | datetime | Stamp) -> list[_T]:
         """Declare lost what messages have waited for as long as `age_max`.
 
         Parameters

@@ -852,7 +852,7 @@ class CausalBuffer(Generic[_T]):
         """When `expire` has something to do, if nothing changes until then."""
 
     @classmethod
-    def __class_getitem__(cls, item: object, /) -> GenericAlias: ...
+    def __class_getitem__(cls, item: object) -> GenericAlias: ...
 
 def source(name: str | TimeSource) -> TimeSource:
     """Return the time source of a name.

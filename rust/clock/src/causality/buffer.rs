@@ -550,3 +550,26 @@ fn position_after(entries: &[Entry], start: usize, node: NodeId) -> Result<usize
     let found = entries[start.min(entries.len())..].binary_search_by(|entry| key(entry).cmp(&wanted));
     found.map(|position| start + position).map_err(|position| start + position)
 }
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_in_spite_of_contradictions_leaves_no_registration_behind() {
+        let (first, second, third) = (NodeId([1; 16]), NodeId([2; 16]), NodeId([3; 16]));
+        let circle = VectorClock::from_counters([(first, 1), (second, 1), (third, 1)]).unwrap();
+        let options = CausalOptions { age_ns_max: Some(1), ..CausalOptions::default() };
+        let mut buffer = CausalBuffer::new(options).unwrap();
+        let mut registrations = Vec::new();
+        for sender in [first, second, third] {
+            assert_eq!(buffer.accept(0, sender, &circle, (), |()| {}), Arrival::Waiting);
+            registrations.push(buffer.peers.iter().map(|peer| peer.waits.len()).sum::<usize>());
+        }
+        assert_eq!(registrations, [1, 2, 3]);
+        buffer.expire(1, |()| {});
+        assert!(buffer.peers.iter().all(|peer| peer.waits.is_empty() && peer.held.is_empty()));
+        assert!(buffer.books().contradictory > 0);
+    }
+}

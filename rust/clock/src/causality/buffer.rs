@@ -558,18 +558,20 @@ mod tests {
 
     #[test]
     fn what_goes_on_in_spite_of_contradictions_leaves_no_registration_behind() {
-        let (first, second, third) = (NodeId([1; 16]), NodeId([2; 16]), NodeId([3; 16]));
-        let circle = VectorClock::from_counters([(first, 1), (second, 1), (third, 1)]).unwrap();
-        let options = CausalOptions { age_ns_max: Some(1), ..CausalOptions::default() };
+        // The first message of a node claims to have seen what its second has not: it alone waits for another node.
+        let (sender, other) = (NodeId([1; 16]), NodeId([2; 16]));
+        let first = VectorClock::from_counters([(sender, 1), (other, 100)]).unwrap();
+        let second = VectorClock::from_counters([(sender, 2)]).unwrap();
+        let options = CausalOptions { age_ns_max: Some(10), ..CausalOptions::default() };
         let mut buffer = CausalBuffer::new(options).unwrap();
-        let mut registrations = Vec::new();
-        for sender in [first, second, third] {
-            assert_eq!(buffer.accept(0, sender, &circle, (), |()| {}), Arrival::Waiting);
-            registrations.push(buffer.peers.iter().map(|peer| peer.waits.len()).sum::<usize>());
-        }
-        assert_eq!(registrations, [1, 2, 3]);
-        buffer.expire(1, |()| {});
-        assert!(buffer.peers.iter().all(|peer| peer.waits.is_empty() && peer.held.is_empty()));
-        assert!(buffer.books().contradictory > 0);
+        let registrations =
+            |buffer: &CausalBuffer<u64>| buffer.peers.iter().map(|peer| peer.waits.len()).sum::<usize>();
+        assert_eq!(buffer.accept(0, sender, &second, 2, |_| {}), Arrival::Waiting);
+        assert_eq!(buffer.accept(5, sender, &first, 1, |_| {}), Arrival::Waiting);
+        assert_eq!(registrations(&buffer), 2);
+        let mut heard = Vec::new();
+        assert_eq!(buffer.expire(10, |message| heard.push(message)), 0);
+        assert_eq!((heard, buffer.books().contradictory), (vec![1, 2], 1));
+        assert_eq!(registrations(&buffer), 0);
     }
 }

@@ -10,6 +10,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice::from_ref;
 
 fn any_node() -> impl Strategy<Value = NodeId> {
     (0_u8..6).prop_map(node)
@@ -339,8 +340,8 @@ fn two_writes_of_one_node_that_had_not_seen_each_other_are_both_kept() {
     // What plain version vectors get wrong: the second write would look like the first's successor.
     let nothing = VectorClock::new();
     let first = DottedVersionVector::event(node(1), &nothing, &[]).unwrap();
-    let second = DottedVersionVector::event(node(1), &nothing, std::slice::from_ref(&first)).unwrap();
+    let second = DottedVersionVector::event(node(1), &nothing, from_ref(&first)).unwrap();
     assert_eq!((second.dot().counter, second.context().is_empty()), (2, true));
     assert!(first.is_concurrent_with(&second));
-    assert_eq!(DottedVersionVector::sync(&[first.clone()], &[second.clone()]), [first, second]);
+    assert_eq!(DottedVersionVector::sync(from_ref(&first), from_ref(&second)), [first.clone(), second.clone()]);
 }

@@ -25,7 +25,7 @@ pub enum Occurrence<M> {
     },
 }
 
-/// Nodes, their clocks, and the network between them. See the [crate](crate) for how a test uses it.
+/// Nodes, their clocks, and the network between them. See the [crate] for how a test uses it.
 #[derive(Debug)]
 pub struct Simulation<M> {
     seed: u64,

@@ -7,6 +7,7 @@
 
 mod actions;
 mod bus;
+mod causality;
 mod clock;
 #[allow(unsafe_code)]
 mod columns;

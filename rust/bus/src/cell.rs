@@ -424,19 +424,18 @@ impl<P: Payload> Share<P> {
         })
     }
 
-    /// Takes in the events of another share, where they follow its own in the same batch.
-    ///
-    /// # Errors
-    /// The other share, where they do not.
-    #[inline]
-    pub fn join(&mut self, other: Self) -> Result<(), Self> {
-        let (mine, its) = (self.span, other.span);
-        if self.cell != other.cell || mine.first() + mine.count() != its.first() {
-            return Err(other);
-        }
-        self.span = Span::new(mine.first(), mine.count() + its.count());
+    /// Whether the events of another share follow its own in the same batch.
+    #[inline(always)]
+    pub(crate) fn is_followed_by(&self, other: &Self) -> bool {
+        self.cell == other.cell && self.span.first() + self.span.count() == other.span.first()
+    }
+
+    /// Takes in the events of another share, which follow its own.
+    #[inline(always)]
+    pub(crate) fn join(&mut self, other: Self) {
+        debug_assert!(self.is_followed_by(&other));
+        self.span = Span::new(self.span.first(), self.span.count() + other.span.count());
         let _ = ManuallyDrop::new(other);
-        Ok(())
     }
 
     /// Whether nobody else refers to the cell.

@@ -514,6 +514,7 @@ impl<P: Payload> Subscription<P> {
         if A::EXCLUSIVE && self.is_shared() {
             return self.try_receive_many(Concurrent, receiver, limit, now_ns);
         }
+        let measured = self.options.capacity_bytes.is_some();
         let mut taken: Vec<Share<P>> = Vec::new();
         let mut run: Option<Share<P>> = None;
         let mut left = limit;
@@ -527,19 +528,18 @@ impl<P: Payload> Subscription<P> {
             // A pop takes what is ready up to the end of one claim; what is ready after it is another claim's.
             loop {
                 let count = ring.pop_many(access, left, |position, event| {
-                    self.release_bytes(&event);
+                    if measured {
+                        self.release_bytes(&event);
+                    }
                     if is_timed(position) {
                         if let Some(now_ns) = now_ns.take() {
                             read_ns = now_ns();
                         }
                         self.record_wait(&event, read_ns);
                     }
-                    let apart = match &mut run {
-                        Some(run) => run.join(event).err(),
-                        None => Some(event),
-                    };
-                    if let Some(event) = apart {
-                        taken.extend(run.replace(event));
+                    match &mut run {
+                        Some(run) if run.is_followed_by(&event) => run.join(event),
+                        _ => taken.extend(run.replace(event)),
                     }
                 });
                 left -= count;

@@ -8,6 +8,7 @@ use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const ME: Receiver = Receiver { token: 1, number: || 1 };
 
@@ -42,7 +43,7 @@ fn publish(criterion: &mut Criterion) {
         eprintln!("figures of a debug build would be false: run `cargo bench`");
         std::process::exit(2);
     }
-    let mut group = criterion.benchmark_group("publish and receive, one thread");
+    let mut group = criterion.benchmark_group("one publisher, one thread");
     for receivers in [1_usize, 10, 1000] {
         let source = TimeSource::counter();
         let clock = Arc::new(HybridLogicalClock::new(source.clone(), NodeId([1; 16])));
@@ -55,13 +56,33 @@ fn publish(criterion: &mut Criterion) {
             .collect();
         let topic = bus.topic("plant/7/temperature").unwrap();
         let mut outcome = Outcome::default();
+        let drain = || {
+            for subscription in &subscriptions {
+                while subscription.try_receive(Concurrent, ME, || 0).is_some() {}
+            }
+        };
         group.throughput(Throughput::Elements(receivers as u64));
-        group.bench_function(format!("{receivers} subscriptions"), |bencher| {
+        group.bench_function(format!("publish to {receivers}, drained between rounds"), |bencher| {
+            bencher.iter_custom(|count| {
+                let mut elapsed = Duration::ZERO;
+                let mut left = count;
+                while left > 0 {
+                    let round = left.min(32);
+                    let started = Instant::now();
+                    for _ in 0..round {
+                        topic.publish(Concurrent, NewEvent::new(Number(black_box(1))), &mut outcome).unwrap();
+                    }
+                    elapsed += started.elapsed();
+                    drain();
+                    left -= round;
+                }
+                elapsed
+            });
+        });
+        group.bench_function(format!("publish to {receivers} and receive each"), |bencher| {
             bencher.iter(|| {
                 topic.publish(Concurrent, NewEvent::new(Number(black_box(1))), &mut outcome).unwrap();
-                for subscription in &subscriptions {
-                    black_box(subscription.try_receive(Concurrent, ME, || 0));
-                }
+                drain();
             });
         });
     }

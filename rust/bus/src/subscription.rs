@@ -116,15 +116,22 @@ pub struct Waiting {
     pub impatient: AtomicBool,
 }
 
-/// A subscription, shared between the routes that lead to it and those who receive from it.
+/// What every publisher reads, side by side: with a thousand receivers each further cache line of each costs as much as the
+/// push itself.
 #[derive(Debug)]
-pub struct Subscription<P: Payload> {
-    // Read by every publisher, after its fence.
-    items: Signal,
+#[repr(C, align(128))]
+struct Front<P: Payload> {
+    rings: [OnceLock<Box<Ring<Share<P>>>>; PRIORITIES],
     /// What is out of the ordinary, as bits.
     state: AtomicU8,
     used: AtomicU8,
-    rings: [OnceLock<Ring<Share<P>>>; PRIORITIES],
+    items: Signal,
+}
+
+/// A subscription, shared between the routes that lead to it and those who receive from it.
+#[derive(Debug)]
+pub struct Subscription<P: Payload> {
+    front: Front<P>,
     space: Signal,
     /// The thread that received last: what it is told by, and its number; zero for none.
     receiver_token: AtomicU64,
@@ -164,10 +171,12 @@ impl<P: Payload> Subscription<P> {
             });
         }
         Ok(Self {
-            items: Signal::default(),
-            state: AtomicU8::new(if options.capacity_bytes.is_some() { MEASURED } else { 0 }),
-            used: AtomicU8::new(0),
-            rings: std::array::from_fn(|_| OnceLock::new()),
+            front: Front {
+                rings: std::array::from_fn(|_| OnceLock::new()),
+                state: AtomicU8::new(if options.capacity_bytes.is_some() { MEASURED } else { 0 }),
+                used: AtomicU8::new(0),
+                items: Signal::default(),
+            },
             space: Signal::default(),
             receiver_token: AtomicU64::new(0),
             receiver: AtomicU64::new(0),
@@ -194,22 +203,22 @@ impl<P: Payload> Subscription<P> {
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.state.load(Ordering::Acquire) & CLOSED != 0
+        self.front.state.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Whether it hands nothing out for the time being.
     pub fn is_paused(&self) -> bool {
-        self.state.load(Ordering::Acquire) & PAUSED != 0
+        self.front.state.load(Ordering::Acquire) & PAUSED != 0
     }
 
     /// Stops or resumes handing out; what arrives meanwhile waits under the overflow policy.
     pub fn set_paused(&self, paused: bool) {
         if paused {
-            self.state.fetch_or(PAUSED, Ordering::Release);
+            self.front.state.fetch_or(PAUSED, Ordering::Release);
         } else {
-            self.state.fetch_and(!PAUSED, Ordering::Release);
+            self.front.state.fetch_and(!PAUSED, Ordering::Release);
         }
-        self.items.notify();
+        self.front.items.notify();
     }
 
     /// The thread that received last, zero for none.
@@ -239,7 +248,7 @@ impl<P: Payload> Subscription<P> {
 
     /// Where receivers wait for [`Subscription::is_ready`].
     pub fn items(&self) -> &Signal {
-        &self.items
+        &self.front.items
     }
 
     /// The books, exact while no call is in progress.
@@ -262,24 +271,24 @@ impl<P: Payload> Subscription<P> {
     /// Whether exclusive access is refused it.
     #[inline(always)]
     pub(crate) fn is_shared(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & SHARED != 0
+        self.front.state.load(Ordering::Relaxed) & SHARED != 0
     }
 
     /// From now on it is used by those too who do not hold the lock that exclusive access stands for. The caller holds it.
     pub(crate) fn set_shared(&self) {
-        self.state.fetch_or(SHARED, Ordering::Relaxed);
+        self.front.state.fetch_or(SHARED, Ordering::Relaxed);
     }
 
     fn rings(&self) -> impl Iterator<Item = &Ring<Share<P>>> {
-        self.rings.iter().rev().filter_map(OnceLock::get)
+        self.front.rings.iter().rev().filter_map(OnceLock::get).map(Box::as_ref)
     }
 
     #[inline(always)]
     fn ring(&self, priority: u8) -> &Ring<Share<P>> {
         let level = usize::from(priority).min(PRIORITIES - 1);
-        self.rings[level].get_or_init(|| {
-            self.used.fetch_or(1 << level, Ordering::Release);
-            Ring::new(self.options.capacity)
+        self.front.rings[level].get_or_init(|| {
+            self.front.used.fetch_or(1 << level, Ordering::Release);
+            Box::new(Ring::new(self.options.capacity))
         })
     }
 
@@ -307,7 +316,7 @@ impl<P: Payload> Subscription<P> {
     /// The event, which is to be offered in the general way.
     #[inline(always)]
     pub(crate) fn offer_plainly(&self, access: impl Access, event: Share<P>, priority: u8) -> Result<(), Share<P>> {
-        match self.rings.get(usize::from(priority)).and_then(OnceLock::get) {
+        match self.front.rings.get(usize::from(priority)).and_then(OnceLock::get) {
             Some(ring) => ring.push_with(access, event),
             None => Err(event),
         }
@@ -372,7 +381,7 @@ impl<P: Payload> Subscription<P> {
         let evicted = if own.len() >= own.capacity() || self.options.capacity_bytes.is_none() {
             own.pop_with(access)
         } else {
-            self.rings.iter().filter_map(OnceLock::get).find_map(|ring| ring.pop_with(access))
+            self.front.rings.iter().filter_map(OnceLock::get).find_map(|ring| ring.pop_with(access))
         };
         if let Some((_, victim)) = evicted {
             self.release_bytes(&victim);
@@ -403,17 +412,17 @@ impl<P: Payload> Subscription<P> {
     /// Whether [`Subscription::settle`] has something to do.
     #[inline(always)]
     pub(crate) fn wants_settling(&self) -> bool {
-        self.items.is_armed() || self.state.load(Ordering::Relaxed) & CLOSED != 0
+        self.front.items.is_armed() || self.front.state.load(Ordering::Relaxed) & CLOSED != 0
     }
 
     /// The second half of an offer, after a full fence: wakes who waits, and empties the ring again if the subscription was
     /// closed meanwhile.
     #[inline]
     pub(crate) fn settle(&self, victims: &mut Victims<P>) {
-        if self.items.is_armed() {
-            self.items.wake_all();
+        if self.front.items.is_armed() {
+            self.front.items.wake_all();
         }
-        if self.state.load(Ordering::Relaxed) & CLOSED != 0 {
+        if self.front.state.load(Ordering::Relaxed) & CLOSED != 0 {
             self.empty(victims);
         }
     }
@@ -461,9 +470,9 @@ impl<P: Payload> Subscription<P> {
         now_ns: impl FnOnce() -> i64,
     ) -> Option<Share<P>> {
         // The short way: nothing out of the ordinary, and one priority in use, the normal one.
-        let normal = self.rings[usize::from(PRIORITY_NORMAL)].get();
-        if self.state.load(Ordering::Relaxed) == 0
-            && self.used.load(Ordering::Acquire) == 1 << PRIORITY_NORMAL
+        let normal = self.front.rings[usize::from(PRIORITY_NORMAL)].get();
+        if self.front.state.load(Ordering::Relaxed) == 0
+            && self.front.used.load(Ordering::Acquire) == 1 << PRIORITY_NORMAL
             && self.receiver_token.load(Ordering::Relaxed) == receiver.token
             && let Some(ring) = normal
             && let Some((position, event)) = ring.pop_with(access)
@@ -490,7 +499,7 @@ impl<P: Payload> Subscription<P> {
         while used != 0 {
             let level = 7 - used.leading_zeros();
             used &= !(1 << level);
-            let Some(ring) = self.rings[level as usize].get() else { continue };
+            let Some(ring) = self.front.rings[level as usize].get() else { continue };
             if let Some((position, event)) = ring.pop_with(access) {
                 self.release_bytes(&event);
                 self.return_credit(ring);
@@ -524,7 +533,7 @@ impl<P: Payload> Subscription<P> {
         while used != 0 && left > 0 {
             let level = 7 - used.leading_zeros();
             used &= !(1 << level);
-            let Some(ring) = self.rings[level as usize].get() else { continue };
+            let Some(ring) = self.front.rings[level as usize].get() else { continue };
             // A pop takes what is ready up to the end of one claim; what is ready after it is another claim's.
             loop {
                 let count = ring.pop_many(access, left, |position, event| {
@@ -560,7 +569,7 @@ impl<P: Payload> Subscription<P> {
             self.receiver.store((receiver.number)(), Ordering::Relaxed);
             self.receiver_token.store(receiver.token, Ordering::Relaxed);
         }
-        if self.state.load(Ordering::Relaxed) & PAUSED != 0 { 0 } else { self.used.load(Ordering::Acquire) }
+        if self.front.state.load(Ordering::Relaxed) & PAUSED != 0 { 0 } else { self.front.used.load(Ordering::Acquire) }
     }
 
     #[cold]
@@ -589,10 +598,10 @@ impl<P: Payload> Subscription<P> {
     /// Closes the subscription: what waits is dropped with the reason, who waits is woken. The first close counts.
     pub fn close(&self, reason: Reason, victims: &mut Victims<P>) {
         self.close_reason.get_or_init(|| reason);
-        self.state.fetch_or(CLOSED, Ordering::SeqCst);
+        self.front.state.fetch_or(CLOSED, Ordering::SeqCst);
         full_fence();
         self.empty(victims);
-        self.items.wake_all();
+        self.front.items.wake_all();
         self.space.wake_all();
     }
 

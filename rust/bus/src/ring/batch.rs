@@ -34,12 +34,12 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
         count: usize,
         mut make: impl FnMut(usize) -> T,
     ) -> usize {
-        let wanted = self.capacity.min(count as u64);
+        let wanted = self.tail.capacity.min(count as u64);
         let mut tail = self.tail(cursor);
         let mut attempts = 0;
         let claimed = loop {
             let free = self.free(tail, wanted, cursor);
-            if free > 0 && (P::SOLE || access.advance(&self.tail.0, tail, tail + free).is_ok()) {
+            if free > 0 && (P::SOLE || access.advance(&self.tail.position, tail, tail + free).is_ok()) {
                 break free;
             }
             match self.next_tail(tail, &mut attempts) {
@@ -70,12 +70,12 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
         limit: usize,
         mut take: impl FnMut(u64, T),
     ) -> usize {
-        let wanted = self.capacity.min(limit as u64);
+        let wanted = self.head.capacity.min(limit as u64);
         let mut head = self.head(cursor);
         let mut attempts = 0;
         let claimed = loop {
             let written = self.written(head, wanted, cursor);
-            if written > 0 && (C::SOLE || access.advance(&self.head.0, head, head + written).is_ok()) {
+            if written > 0 && (C::SOLE || access.advance(&self.head.position, head, head + written).is_ok()) {
                 break written;
             }
             match self.next_head(head, cursor, &mut attempts) {
@@ -101,7 +101,7 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             let room = cursor.limit.saturating_sub(tail);
             return if room < wanted { self.room_after(tail, cursor).min(wanted) } else { wanted };
         }
-        let room = if self.capacity > self.mask { wanted } else { self.room_after(tail, cursor).min(wanted) };
+        let room = if self.tail.capacity > self.tail.mask { wanted } else { self.room_after(tail, cursor).min(wanted) };
         self.count_marked(tail, room, 0)
     }
 
@@ -110,7 +110,7 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     fn written(&self, head: u64, wanted: u64, cursor: &mut Cursor) -> u64 {
         if P::SOLE {
             if cursor.limit.saturating_sub(head) < wanted {
-                cursor.limit = self.tail.0.load(Ordering::Acquire);
+                cursor.limit = self.tail.position.load(Ordering::Acquire);
             }
             return cursor.limit.saturating_sub(head).min(wanted);
         }
@@ -135,8 +135,8 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     /// The slots of consecutive positions, in the two pieces in which they lie in memory.
     #[inline(always)]
     fn pieces(&self, from: u64, count: u64) -> [&[Slot<T, P::With<C>>]; 2] {
-        let (start, count) = ((from & self.mask) as usize, count as usize);
-        let (before, after) = self.slots.split_at(start);
+        let (start, count) = ((from & self.head.mask) as usize, count as usize);
+        let (before, after) = self.slots().split_at(start);
         let first = count.min(after.len());
         [&after[..first], &before[..count - first]]
     }
@@ -156,7 +156,7 @@ impl<T, P: Side, C: Side> Drop for Filling<'_, T, P, C> {
         if P::SOLE {
             // Its claim is nobody else's business: after a panic what was written counts.
             self.cursor.position = self.next;
-            self.ring.tail.0.store(self.next, Ordering::Release);
+            self.ring.tail.position.store(self.next, Ordering::Release);
         } else if self.next != self.end {
             std::process::abort();
         }
@@ -178,7 +178,7 @@ impl<T, P: Side, C: Side> Emptying<'_, T, P, C> {
         // SAFETY: this thread claimed the position and saw that its value had been written; `next` passes it once.
         let value = slot.value.with(|place| unsafe { (*place).assume_init_read() });
         if !C::SOLE {
-            slot.mark.set(self.next + self.ring.mask + 1);
+            slot.mark.set(self.next + self.ring.head.mask + 1);
         }
         self.next += 1;
         value
@@ -190,11 +190,11 @@ impl<T, P: Side, C: Side> Drop for Emptying<'_, T, P, C> {
     fn drop(&mut self) {
         // Something is left only when `take` panicked.
         while self.next != self.end {
-            drop(self.take(self.ring.slot(self.next)));
+            drop(self.take(self.ring.head.slot(self.next)));
         }
         if C::SOLE {
             self.cursor.position = self.end;
-            self.ring.head.0.store(self.end, Ordering::Release);
+            self.ring.head.position.store(self.end, Ordering::Release);
         }
     }
 }

@@ -31,10 +31,26 @@ pub use handles::{Consumer, Producer};
 use crate::sync::{AtomicU64, Ordering, UnsafeCell, spin_loop, yield_now};
 use access::Mark;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
-/// A value on a cache line of its own (two lines, because neighbours are fetched in pairs).
+/// What one side of a ring works with, on a cache line of its own (two lines, because neighbours are fetched in pairs): its
+/// position, and what never changes, so that neither has to be fetched by itself.
 #[repr(align(128))]
-struct Padded<T>(T);
+struct End<S> {
+    position: AtomicU64,
+    slots: NonNull<S>,
+    mask: u64,
+    capacity: u64,
+}
+
+impl<S> End<S> {
+    #[inline(always)]
+    fn slot(&self, position: u64) -> &S {
+        // SAFETY: the mask is the number of slots less one, there is at least one slot, and the ring owns them for as long as
+        // its ends are borrowed.
+        unsafe { self.slots.add((position & self.mask) as usize).as_ref() }
+    }
+}
 
 struct Slot<T, M> {
     mark: M,
@@ -43,11 +59,10 @@ struct Slot<T, M> {
 
 /// The bounded queue, between `P` producers and `C` consumers. See the module's documentation.
 pub struct Ring<T, P: Side = Many, C: Side = Many> {
-    tail: Padded<AtomicU64>,
-    head: Padded<AtomicU64>,
-    slots: Box<[Slot<T, P::With<C>>]>,
-    mask: u64,
-    capacity: u64,
+    tail: End<Slot<T, P::With<C>>>,
+    head: End<Slot<T, P::With<C>>>,
+    /// Owned; by a pointer, because both ends point there too.
+    slots: NonNull<[Slot<T, P::With<C>>]>,
 }
 
 /// What one party knows about a ring. Of use only where a side has one party; otherwise nobody reads it.
@@ -80,7 +95,7 @@ unsafe impl<T: Send, P: Side, C: Side> Sync for Ring<T, P, C> {}
 
 impl<T, P: Side, C: Side> std::fmt::Debug for Ring<T, P, C> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Ring").field("capacity", &self.capacity).field("len", &self.len()).finish()
+        formatter.debug_struct("Ring").field("capacity", &self.capacity()).field("len", &self.len()).finish()
     }
 }
 
@@ -125,7 +140,7 @@ impl<T> Ring<T> {
     /// access is exclusive.
     #[inline(always)]
     pub(crate) fn look_ahead(&self, position: u64, look: impl FnOnce(&T)) {
-        let slot = self.slot(position);
+        let slot = self.head.slot(position);
         if slot.mark.get() == position + 1 {
             // SAFETY: the value has been written, and who has exclusive access takes it only after this call.
             slot.value.with(|place| look(unsafe { (*place).assume_init_ref() }));
@@ -150,28 +165,35 @@ impl<T> Ring<T> {
 impl<T, P: Side, C: Side> Ring<T, P, C> {
     fn with_capacity(capacity: usize) -> Self {
         let capacity = capacity.max(1);
-        let slots = capacity.next_power_of_two().max(2);
-        Self {
-            tail: Padded(AtomicU64::new(0)),
-            head: Padded(AtomicU64::new(0)),
-            slots: (0..slots as u64)
-                .map(|index| Slot { mark: Mark::new(index), value: UnsafeCell::new(MaybeUninit::uninit()) })
-                .collect(),
-            mask: slots as u64 - 1,
+        let count = capacity.next_power_of_two().max(2) as u64;
+        let slots: Box<[_]> = (0..count)
+            .map(|index| Slot { mark: Mark::new(index), value: UnsafeCell::new(MaybeUninit::uninit()) })
+            .collect();
+        let slots = NonNull::from(Box::leak(slots));
+        let end = || End {
+            position: AtomicU64::new(0),
+            slots: slots.cast(),
+            mask: count - 1,
             capacity: capacity as u64,
-        }
+        };
+        Self { tail: end(), head: end(), slots }
+    }
+
+    fn slots(&self) -> &[Slot<T, P::With<C>>] {
+        // SAFETY: the ring owns them.
+        unsafe { self.slots.as_ref() }
     }
 
     /// How many values it can hold.
     pub fn capacity(&self) -> usize {
-        self.capacity as usize
+        self.head.capacity as usize
     }
 
     /// How many values were ever popped, then how many were ever pushed (claimed positions count).
     pub fn positions(&self) -> (u64, u64) {
         // `head` first: the other way round it could overtake the tail that was read.
-        let head = self.head.0.load(Ordering::Acquire);
-        (head, self.tail.0.load(Ordering::Acquire))
+        let head = self.head.position.load(Ordering::Acquire);
+        (head, self.tail.position.load(Ordering::Acquire))
     }
 
     /// How many values are inside, those being pushed included.
@@ -187,14 +209,8 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
 
     /// Whether a pop would find a value now.
     pub fn is_ready(&self) -> bool {
-        let head = self.head.0.load(Ordering::Acquire);
-        if P::SOLE { self.tail.0.load(Ordering::Acquire) > head } else { self.slot(head).mark.get() > head }
-    }
-
-    #[inline(always)]
-    fn slot(&self, position: u64) -> &Slot<T, P::With<C>> {
-        // SAFETY: the mask is the number of slots less one, and there is at least one slot.
-        unsafe { self.slots.get_unchecked((position & self.mask) as usize) }
+        let head = self.head.position.load(Ordering::Acquire);
+        if P::SOLE { self.tail.position.load(Ordering::Acquire) > head } else { self.head.slot(head).mark.get() > head }
     }
 
     #[inline(always)]
@@ -212,15 +228,15 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
 
     #[inline(always)]
     fn push_once<A: Access>(&self, access: A, cursor: &mut Cursor, tail: u64, value: T) -> Result<(), T> {
-        let slot = self.slot(tail);
-        if !self.is_free(slot, tail, cursor) || !(P::SOLE || access.advance(&self.tail.0, tail, tail + 1).is_ok()) {
+        let slot = self.tail.slot(tail);
+        if !self.is_free(slot, tail, cursor) || !(P::SOLE || access.advance(&self.tail.position, tail, tail + 1).is_ok()) {
             return Err(value);
         }
         // SAFETY: this thread owns the position `tail`, and the value of the previous lap has been taken out.
         slot.value.with_mut(|place| unsafe { (*place).write(value) });
         if P::SOLE {
             cursor.position = tail + 1;
-            self.tail.0.store(tail + 1, Ordering::Release);
+            self.tail.position.store(tail + 1, Ordering::Release);
         } else {
             slot.mark.set(tail + 1);
         }
@@ -262,17 +278,17 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
 
     #[inline(always)]
     fn pop_once<A: Access>(&self, access: A, cursor: &mut Cursor, head: u64) -> Option<(u64, T)> {
-        let slot = self.slot(head);
-        if !self.is_written(slot, head, cursor) || !(C::SOLE || access.advance(&self.head.0, head, head + 1).is_ok()) {
+        let slot = self.head.slot(head);
+        if !self.is_written(slot, head, cursor) || !(C::SOLE || access.advance(&self.head.position, head, head + 1).is_ok()) {
             return None;
         }
         // SAFETY: this thread owns the position `head`, and its value has been written.
         let value = slot.value.with(|place| unsafe { (*place).assume_init_read() });
         if C::SOLE {
             cursor.position = head + 1;
-            self.head.0.store(head + 1, Ordering::Release);
+            self.head.position.store(head + 1, Ordering::Release);
         } else {
-            slot.mark.set(head + self.mask + 1);
+            slot.mark.set(head + self.head.mask + 1);
         }
         Some((head, value))
     }
@@ -293,13 +309,13 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     /// Where a producer stands. The tail that is read may be older than the head; then moving it fails.
     #[inline(always)]
     fn tail(&self, cursor: &Cursor) -> u64 {
-        if P::SOLE { cursor.position } else { self.tail.0.load(Ordering::Relaxed) }
+        if P::SOLE { cursor.position } else { self.tail.position.load(Ordering::Relaxed) }
     }
 
     /// Where a consumer stands.
     #[inline(always)]
     fn head(&self, cursor: &Cursor) -> u64 {
-        if C::SOLE { cursor.position } else { self.head.0.load(Ordering::Relaxed) }
+        if C::SOLE { cursor.position } else { self.head.position.load(Ordering::Relaxed) }
     }
 
     /// Whether the slot of position `tail` may be written. It stays so until the tail moves.
@@ -309,13 +325,13 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             return tail < cursor.limit || self.room_after(tail, cursor) > 0;
         }
         // Where the capacity is not the number of slots, a free slot does not yet mean that there is room.
-        slot.mark.get() == tail && (self.capacity > self.mask || self.room_after(tail, cursor) > 0)
+        slot.mark.get() == tail && (self.tail.capacity > self.tail.mask || self.room_after(tail, cursor) > 0)
     }
 
     /// How many values the capacity allows from position `tail` on, by the head as it is now.
     #[inline(always)]
     fn room_after(&self, tail: u64, cursor: &mut Cursor) -> u64 {
-        cursor.limit = self.head.0.load(Ordering::Acquire) + self.capacity;
+        cursor.limit = self.head.position.load(Ordering::Acquire) + self.tail.capacity;
         cursor.limit.saturating_sub(tail)
     }
 
@@ -327,13 +343,13 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
 
     /// For a producer that could not claim the slot at `tail`: the tail to try next, or nothing when the ring is full.
     fn next_tail(&self, tail: u64, attempts: &mut u32) -> Option<u64> {
-        let head = self.head.0.load(Ordering::Acquire);
-        let now = self.tail.0.load(Ordering::Relaxed);
+        let head = self.head.position.load(Ordering::Acquire);
+        let now = self.tail.position.load(Ordering::Relaxed);
         if now != tail {
-            return Some(contended(&self.tail.0, attempts));
+            return Some(contended(&self.tail.position, attempts));
         }
         // The tail stood here when the head was read, so this is how many values were inside.
-        if tail - head >= self.capacity {
+        if tail - head >= self.tail.capacity {
             return None;
         }
         // There is room, but a consumer has claimed the slot and not yet marked it free.
@@ -345,10 +361,10 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     /// take.
     fn next_head(&self, head: u64, cursor: &mut Cursor, attempts: &mut u32) -> Option<u64> {
         if !C::SOLE {
-            let now = self.head.0.load(Ordering::Relaxed);
+            let now = self.head.position.load(Ordering::Relaxed);
             // A slot that is ahead of this position was seen after another consumer moved the head.
             if now != head {
-                return Some(contended(&self.head.0, attempts));
+                return Some(contended(&self.head.position, attempts));
             }
         } else {
             // A sole consumer that catches up with the producers again and again looks only after a moment, once each time:
@@ -359,9 +375,9 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             cursor.caught_up = head;
         }
         if P::SOLE {
-            cursor.limit = self.tail.0.load(Ordering::Acquire);
+            cursor.limit = self.tail.position.load(Ordering::Acquire);
         }
-        self.is_written(self.slot(head), head, cursor).then_some(head)
+        self.is_written(self.head.slot(head), head, cursor).then_some(head)
     }
 }
 
@@ -370,8 +386,10 @@ impl<T, P: Side, C: Side> Drop for Ring<T, P, C> {
         let (head, tail) = self.positions();
         for position in head..tail {
             // SAFETY: nobody else is left, so every claimed position was written, and those from the head on are not read.
-            self.slot(position).value.with_mut(|place| unsafe { (*place).assume_init_drop() });
+            self.head.slot(position).value.with_mut(|place| unsafe { (*place).assume_init_drop() });
         }
+        // SAFETY: the slots came from a box, and nobody points to them any more.
+        drop(unsafe { Box::from_raw(self.slots.as_ptr()) });
     }
 }
 

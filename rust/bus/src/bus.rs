@@ -157,7 +157,7 @@ impl<P: Payload> Bus<P> {
         self.core.clock.share();
         let registry = lock(&self.registry);
         topic.set_shared();
-        for subscription in &topic.route().subscriptions {
+        for subscription in &topic.subscriptions() {
             subscription.set_shared();
             registry.for_matching(subscription.pattern(), Topic::rearrange_as_it_is);
         }

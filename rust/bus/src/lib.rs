@@ -12,6 +12,8 @@
 mod ring;
 mod signal;
 #[allow(unsafe_code)]
+mod snapshot;
+#[allow(unsafe_code)]
 mod sync;
 
 #[cfg(not(loom))]

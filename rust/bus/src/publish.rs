@@ -3,16 +3,15 @@
 use crate::books::Reason;
 use crate::cell::{Extras, Parts, Payload, Share, Shares};
 use crate::error::BusError;
-use crate::ring::{Access, Concurrent, pause};
+use crate::ring::{Access, Concurrent};
 use crate::signal::Wake;
+use crate::snapshot::Snapshot;
 use crate::subscription::{Offer, Subscription};
 use crate::sync::{full_fence, lock};
 use crate::topic::TopicInfo;
 use crate::{PRIORITY_NORMAL, Victims};
-use arc_swap::ArcSwap;
 use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
 use smallvec::SmallVec;
-use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -145,14 +144,26 @@ pub struct Unfinished<P: Payload> {
 }
 
 impl<P: Payload> Unfinished<P> {
-    fn outcome(place: &mut Option<Box<Self>>) -> &mut Outcome<P> {
-        let new = || Box::new(Self { published: Ok(()), outcome: Outcome::default() });
+    fn outcome(place: &mut Option<Self>) -> &mut Outcome<P> {
+        let new = || Self { published: Ok(()), outcome: Outcome::default() };
         &mut place.get_or_insert_with(new).outcome
     }
 
+    /// Wakes who has to be woken, now that the route is not looked at any more.
     #[cold]
-    fn failed(error: Box<BusError>) -> Option<Box<Self>> {
-        Some(Box::new(Self { published: Err(error), outcome: Outcome::default() }))
+    #[inline(never)]
+    fn woken(mut self) -> Option<Self> {
+        self.outcome.wake();
+        self.unless_settled()
+    }
+
+    fn unless_settled(self) -> Option<Self> {
+        (self.published.is_err() || !self.outcome.is_settled()).then_some(self)
+    }
+
+    #[cold]
+    fn failed(error: Box<BusError>) -> Option<Self> {
+        Some(Self { published: Err(error), outcome: Outcome::default() })
     }
 }
 
@@ -163,7 +174,7 @@ fn offer_unusually<P: Payload>(
     subscription: &Arc<Subscription<P>>,
     share: Share<P>,
     priority: u8,
-    unfinished: &mut Option<Box<Unfinished<P>>>,
+    unfinished: &mut Option<Unfinished<P>>,
 ) {
     let outcome = Unfinished::outcome(unfinished);
     if let Offer::Full(rest) = subscription.offer(access, share, priority, &mut outcome.victims) {
@@ -273,7 +284,7 @@ impl<P: Payload> Route<P> {
 
     /// After the rings are filled: notes who has to be woken, and who waits for its turn.
     #[inline(never)]
-    fn settle_unusually(&self, burst: bool, unfinished: &mut Option<Box<Unfinished<P>>>) {
+    fn settle_unusually(&self, burst: bool, unfinished: &mut Option<Unfinished<P>>) {
         let mut unsettled = self.subscriptions.iter().filter(|subscription| subscription.wants_settling()).peekable();
         if unsettled.peek().is_some() {
             Unfinished::outcome(unfinished).waking.extend(unsettled.cloned());
@@ -292,17 +303,14 @@ impl<P: Payload> Route<P> {
 /// A topic of a bus; publishers hold it.
 ///
 /// A publisher whose access is exclusive uses the route as it lies there. Among others, one that finds nobody else publishing
-/// on the topic borrows the route for the time of one publish, which costs one exchange of a flag instead of the two of a
-/// protected load, and counts without further ones. Who finds the flag taken does not wait for it, but loads the route in
-/// the protected way: publishing stays lock-free. A change of routes does wait for the flag; its holder runs no foreign
-/// code and takes no lock that the changer could hold.
+/// on the topic borrows the route for the time of one publish, and counts without locked instructions.
 pub struct Topic<P: Payload> {
     info: Arc<TopicInfo>,
     core: Arc<Core>,
-    route: ArcSwap<Route<P>>,
+    route: Snapshot<Route<P>>,
     last_time_ns: AtomicI64,
-    borrowed: AtomicBool,
-    lent: UnsafeCell<Lent<P>>,
+    /// How many events were published by those who had the route for themselves.
+    published: AtomicU64,
     published_beside: AtomicU64,
     /// Whether it is published on by those who do not hold the lock that exclusive access stands for.
     shared: AtomicBool,
@@ -314,45 +322,6 @@ pub struct Topic<P: Payload> {
 /// are then still in the caches.
 pub const BURST: u64 = 4096;
 
-/// What the holder of the flag `borrowed` has for itself.
-struct Lent<P: Payload> {
-    route: Arc<Route<P>>,
-    published: AtomicU64,
-}
-
-impl<P: Payload> Lent<P> {
-    /// Counts publishes; only for who has it for itself. Says whether a burst is full.
-    #[inline(always)]
-    fn count(&self, events: usize) -> bool {
-        let before = self.published.load(Ordering::Relaxed);
-        let after = before + events as u64;
-        self.published.store(after, Ordering::Relaxed);
-        before / BURST != after / BURST
-    }
-}
-
-// SAFETY: what is lent is changed only by the holder of the flag `borrowed`, taken by an acquiring exchange and given back
-// by a releasing store. Exclusive access reads it without the flag: there the changer holds the same lock, and nobody
-// without the lock counts in it. The count of publishes is read by others, and is atomic. All parts are Send and Sync.
-unsafe impl<P: Payload> Sync for Topic<P> {}
-
-/// The flag `borrowed` of a topic, held.
-struct Borrowed<'a, P: Payload>(&'a Topic<P>);
-
-impl<P: Payload> Borrowed<'_, P> {
-    fn lent(&self) -> &Lent<P> {
-        // SAFETY: the flag is held, and is given back only when this borrow has ended.
-        unsafe { &*self.0.lent.get() }
-    }
-}
-
-impl<P: Payload> Drop for Borrowed<'_, P> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.0.borrowed.store(false, Ordering::Release);
-    }
-}
-
 impl<P: Payload> std::fmt::Debug for Topic<P> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Topic").field("info", &self.info).finish_non_exhaustive()
@@ -361,26 +330,25 @@ impl<P: Payload> std::fmt::Debug for Topic<P> {
 
 impl<P: Payload> Topic<P> {
     pub(crate) fn new(info: Arc<TopicInfo>, core: Arc<Core>, route: Route<P>) -> Self {
-        let route = Arc::new(route);
         Self {
             info,
             core,
-            route: ArcSwap::new(Arc::clone(&route)),
+            route: Snapshot::new(route),
             last_time_ns: AtomicI64::new(i64::MIN),
-            borrowed: AtomicBool::new(false),
-            lent: UnsafeCell::new(Lent { route, published: AtomicU64::new(0) }),
+            published: AtomicU64::new(0),
             published_beside: AtomicU64::new(0),
             shared: AtomicBool::new(false),
             section: Mutex::new(()),
         }
     }
 
-    /// The flag, if nobody holds it.
+    /// Counts publishes; only for who has the route for itself. Says whether a burst is full.
     #[inline(always)]
-    fn borrow(&self) -> Option<Borrowed<'_, P>> {
-        // The only exchange of the flag; giving it back is a plain store. Not `then_some`: its argument would exist, and be
-        // dropped, where somebody else holds the flag.
-        (!self.borrowed.swap(true, Ordering::Acquire)).then(|| Borrowed(self))
+    fn count(&self, events: usize) -> bool {
+        let before = self.published.load(Ordering::Relaxed);
+        let after = before + events as u64;
+        self.published.store(after, Ordering::Relaxed);
+        before / BURST != after / BURST
     }
 
     pub(crate) fn is_shared(&self) -> bool {
@@ -391,28 +359,15 @@ impl<P: Payload> Topic<P> {
         self.shared.store(true, Ordering::Relaxed);
     }
 
-    /// Where its events go at this moment.
-    pub(crate) fn route(&self) -> Arc<Route<P>> {
-        self.route.load_full()
-    }
-
     /// Changes where its events go, which taps see them. Every publish that begins after this takes the new route.
     pub(crate) fn rearrange(&self, change: impl FnOnce(&Route<P>) -> Arrangement<P>) {
-        let (subscriptions, taps) = change(&self.route());
-        let route = Arc::new(Route::new(subscriptions, taps, self.is_shared()));
-        self.route.store(Arc::clone(&route));
-        let mut attempts = 0;
-        let borrowed = loop {
-            match self.borrow() {
-                Some(borrowed) => break borrowed,
-                None => pause(&mut attempts),
-            }
-        };
-        // SAFETY: the flag is held, and `borrowed` has lent nothing out.
-        let before = std::mem::replace(unsafe { &mut (*self.lent.get()).route }, route);
-        drop(borrowed);
-        // Only now: dropping subscriptions may take long.
-        drop(before);
+        let (subscriptions, taps) = change(&self.route.load());
+        self.route.replace(Route::new(subscriptions, taps, self.is_shared()));
+    }
+
+    /// The subscriptions that its events go to at this moment.
+    pub(crate) fn subscriptions(&self) -> Vec<Arc<Subscription<P>>> {
+        self.route.load().subscriptions.clone()
     }
 
     /// Makes its route anew, after something that the route remembers of its subscriptions has changed.
@@ -427,9 +382,7 @@ impl<P: Payload> Topic<P> {
 
     /// How many events were published on it.
     pub fn published(&self) -> u64 {
-        // SAFETY: only the atomic count is referred to, never the part that the holder of the flag may change.
-        let lent = unsafe { &(*self.lent.get()).published };
-        lent.load(Ordering::Relaxed) + self.published_beside.load(Ordering::Relaxed)
+        self.published.load(Ordering::Relaxed) + self.published_beside.load(Ordering::Relaxed)
     }
 
     /// How many subscriptions its events go to.
@@ -449,10 +402,10 @@ impl<P: Payload> Topic<P> {
         outcome: &mut Outcome<P>,
     ) -> Result<Stamp, Box<BusError>> {
         self.refuse_closed()?;
-        if let Some(lent) = self.lent_exclusively::<A>() {
+        if let Some(route) = self.route_exclusively::<A>() {
             let observed = self.observe(access, event.time_ns, 1)?;
-            lent.count(1);
-            self.enqueue(access, &lent.route, event.parts(observed, false), 1, outcome);
+            self.count(1);
+            self.enqueue(access, route, event.parts(observed, false), 1, outcome);
             outcome.wake();
             return Ok(observed.stamp);
         }
@@ -464,8 +417,8 @@ impl<P: Payload> Topic<P> {
     // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
     // stalls on store forwarding, which costs more than everything else here.
     #[inline(always)]
-    pub fn publish_payload<A: Access>(&self, access: A, payload: P, priority: u8) -> Option<Box<Unfinished<P>>> {
-        let Some(lent) = self.lent_exclusively::<A>() else { return self.publish_unusually(payload, priority) };
+    pub fn publish_payload<A: Access>(&self, access: A, payload: P, priority: u8) -> Option<Unfinished<P>> {
+        let Some(route) = self.route_exclusively::<A>() else { return self.publish_unusually(payload, priority) };
         if self.core.closed.load(Ordering::Relaxed) {
             return self.publish_unusually(payload, priority);
         }
@@ -474,25 +427,25 @@ impl<P: Payload> Topic<P> {
             Err(error) => return Unfinished::failed(error),
         };
         let parts = Parts { payload, extras: None, priority, recorded: false, batch: false, stamp, time_ns };
-        let burst = lent.count(1);
+        let burst = self.count(1);
         let mut unfinished = None;
         // One subscription goes straight through: what is kept for several would be kept in memory.
-        if let [subscription] = &*lent.route.subscriptions {
+        if let [subscription] = &*route.subscriptions {
             let share = Share::new(access, &self.info, parts);
             if let Err(share) = subscription.offer_plainly(access, share, priority) {
                 offer_unusually(access, subscription, share, priority, &mut unfinished);
             }
             if burst || subscription.wants_settling() {
-                lent.route.settle_unusually(burst, &mut unfinished);
+                route.settle_unusually(burst, &mut unfinished);
             }
         } else {
-            self.push_to_several(access, &lent.route, parts, &mut unfinished);
-            lent.route.settle_unusually(burst, &mut unfinished);
+            self.push_to_several(access, route, parts, &mut unfinished);
+            route.settle_unusually(burst, &mut unfinished);
         }
-        if let Some(unfinished) = &mut unfinished {
-            unfinished.outcome.wake();
+        match unfinished {
+            None => None,
+            Some(unfinished) => unfinished.woken(),
         }
-        unfinished
     }
 
     #[inline(never)]
@@ -501,7 +454,7 @@ impl<P: Payload> Topic<P> {
         access: impl Access,
         route: &Route<P>,
         parts: Parts<P>,
-        unfinished: &mut Option<Box<Unfinished<P>>>,
+        unfinished: &mut Option<Unfinished<P>>,
     ) {
         let priority = parts.priority;
         let mut shares = Shares::new(access, &self.info, parts, 1, route.subscriptions.len());
@@ -518,12 +471,12 @@ impl<P: Payload> Topic<P> {
 
     #[cold]
     #[inline(never)]
-    fn publish_unusually(&self, payload: P, priority: u8) -> Option<Box<Unfinished<P>>> {
+    fn publish_unusually(&self, payload: P, priority: u8) -> Option<Unfinished<P>> {
         let mut outcome = Outcome::default();
         let published = self.refuse_closed().and_then(|()| {
             self.publish_shared(NewEvent { priority, ..NewEvent::new(payload) }, &mut outcome).map(drop)
         });
-        (published.is_err() || !outcome.is_settled()).then(|| Box::new(Unfinished { published, outcome }))
+        Unfinished { published, outcome }.unless_settled()
     }
 
     /// Publishes the events of a batch in one step: a payload that has as many parts. Their stamps follow one another; all else
@@ -544,11 +497,11 @@ impl<P: Payload> Topic<P> {
             let allowed = "it must hold 1 to 16384 events";
             return Err(Box::new(BusError::Option { name: "batch", value: count.to_string().into(), allowed }));
         }
-        if let Some(lent) = self.lent_exclusively::<A>() {
+        if let Some(route) = self.route_exclusively::<A>() {
             let observed = self.observe(access, batch.time_ns, count)?;
-            self.enqueue(access, &lent.route, batch.parts(observed, true), count as u32, outcome);
-            if lent.count(count) {
-                outcome.gathered = lent.route.gathered();
+            self.enqueue(access, route, batch.parts(observed, true), count as u32, outcome);
+            if self.count(count) {
+                outcome.gathered = route.gathered();
             }
             outcome.wake();
             return Ok(());
@@ -571,27 +524,27 @@ impl<P: Payload> Topic<P> {
         if self.core.closed.load(Ordering::Relaxed) { Err(Box::new(BusError::Closed)) } else { Ok(()) }
     }
 
-    /// What is lent, where the access is exclusive and all who take part hold the lock: nobody changes it before the caller
-    /// lets go of the lock.
+    /// The route, where the access is exclusive and all who take part hold the lock: nobody changes it before the caller lets
+    /// go of the lock.
     #[inline(always)]
-    fn lent_exclusively<A: Access>(&self) -> Option<&Lent<P>> {
+    fn route_exclusively<A: Access>(&self) -> Option<&Route<P>> {
         if !A::EXCLUSIVE {
             return None;
         }
-        // SAFETY: see the implementation of `Sync`.
-        let lent = unsafe { &*self.lent.get() };
-        lent.route.exclusive.then_some(lent)
+        // SAFETY: exclusive access stands for the lock that who changes routes holds too.
+        let route = unsafe { self.route.under_lock() };
+        route.exclusive.then_some(route)
     }
 
     /// Publishes where others publish at the same time, or guards watch.
     fn publish_shared(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
-        let Some(borrowed) = self.borrow() else { return self.publish_beside(event, outcome) };
-        let lent = borrowed.lent();
-        if lent.route.is_plain() {
+        let Some(borrowed) = self.route.borrow() else { return self.publish_beside(event, outcome) };
+        let route = borrowed.get();
+        if route.is_plain() {
             // Where this fails, the flag is given back before the event is dropped, which may run foreign code.
             let observed = self.observe(Concurrent, event.time_ns, 1)?;
-            lent.count(1);
-            self.enqueue(Concurrent, &lent.route, event.parts(observed, false), 1, outcome);
+            self.count(1);
+            self.enqueue(Concurrent, route, event.parts(observed, false), 1, outcome);
             drop(borrowed);
             outcome.wake();
             return Ok(observed.stamp);

@@ -3,10 +3,11 @@
 
 mod common;
 
-use chronofabric_bus::{Concurrent, NewEvent, Outcome, Overflow, Pattern, SubscriptionOptions};
+use chronofabric_bus::{Concurrent, Exclusive, NewEvent, Outcome, Overflow, Pattern, Subscription, SubscriptionOptions};
 use common::{ME, Counted, bus};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 struct Counting;
 static CALLS: AtomicU64 = AtomicU64::new(0);
@@ -28,8 +29,43 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// The allocator counts for the whole process, so the tests take turns.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn exclusive_publishing_and_receiving_allocate_nothing_once_warm() {
+    let _alone = ALONE.lock();
+    let bus = bus();
+    let topic = bus.topic("plant/7/temperature").unwrap();
+    let options = SubscriptionOptions { overflow: Overflow::Block, capacity: 64, ..Default::default() };
+    let one = bus.subscribe(Pattern::parse("plant/**").unwrap(), options.clone()).unwrap();
+    // SAFETY: this thread is the only one that uses the bus.
+    let access = unsafe { Exclusive::new() };
+    let round = |receivers: &[&Arc<Subscription<Counted>>]| {
+        for number in 0..40 {
+            assert!(topic.publish_payload(access, Counted::new(number), 1).is_none());
+        }
+        for subscription in receivers {
+            for number in 0..40 {
+                let event = subscription.try_receive(access, ME, || 0).unwrap();
+                assert_eq!(event.into_sole(access).payload().map(|payload| payload.number), Some(number));
+            }
+        }
+    };
+    let counted = |rounds: &dyn Fn()| {
+        (0..10).for_each(|_| rounds());
+        let before = CALLS.load(Ordering::Relaxed);
+        (0..100).for_each(|_| rounds());
+        CALLS.load(Ordering::Relaxed) - before
+    };
+    assert_eq!(counted(&|| round(&[&one])), 0);
+    let two = bus.subscribe(Pattern::parse("plant/**").unwrap(), options).unwrap();
+    assert_eq!(counted(&|| round(&[&one, &two])), 0);
+}
+
 #[test]
 fn publishing_and_receiving_allocate_nothing_once_warm() {
+    let _alone = ALONE.lock();
     let bus = bus();
     let topic = bus.topic("plant/7/temperature").unwrap();
     let subscriptions: Vec<_> = (0..3)

@@ -75,7 +75,7 @@ unsafe extern "C" fn publish(
                 let content = Content::of_reference(payload.as_ptr());
                 return match this.topic.publish_payload(interpreter(py), content, this.priority) {
                     None => none(),
-                    Some(unfinished) => publish_end(this, *unfinished),
+                    Some(unfinished) => publish_end(this, unfinished),
                 };
             }
         }

@@ -19,10 +19,14 @@ MISSING = 3
 
 FUZZ = PROJECT / "rust" / "fuzz"
 FUZZ_SECONDS = 600
-INPUT_SECONDS_MAX = 10
+INPUT_SECONDS_MAX = 60
+"""Longer than a busy machine lets a process wait; an input that takes this long is a failure."""
 
 UNSAFE_CRATES = ("bus", "clock")
 """The crates without Python that have unsafe code or atomics."""
+
+MIRI_CASES = 4
+"""Cases of each property under Miri."""
 
 NIGHTLY_PARTS = ("miri", "rust-src")
 NIGHTLY_ADVICE = f"rustup toolchain install nightly --profile minimal --component {','.join(NIGHTLY_PARTS)}"
@@ -42,29 +46,30 @@ def fuzz(words: Sequence[str]) -> None:
     if not options["seconds"].isdecimal():
         raise Refusal(f"the seconds to run for are a whole number, got: {options['seconds']}", 2)
     corpus, artifacts = FUZZ / "corpus" / target, FUZZ / "artifacts" / target
+    # What is new goes into the first folder.
+    inputs = [corpus, FUZZ / "seeds" / target]
+    is_script = known[target].suffix == ".py"
+    command, variables = _script(known[target], inputs) if is_script else _program(target, inputs)
     for folder in (corpus, artifacts):
         folder.mkdir(parents=True, exist_ok=True)
-    inputs: list[str | Path] = [corpus, FUZZ / "seeds" / target]
     limits = [f"-max_total_time={options['seconds']}", f"-timeout={INPUT_SECONDS_MAX}", "-print_final_stats=1"]
     limits.append(f"-artifact_prefix={artifacts}{os.sep}")
-    if known[target].suffix == ".py":
-        _fuzz_python(known[target], [*inputs, *limits])
-    else:
-        _fuzz_rust(target, inputs, limits)
+    steps.run(f"fuzzing {target}", [*command, *limits], environment=variables)
 
 
-def _fuzz_rust(target: str, inputs: Sequence[str | Path], limits: Sequence[str]) -> None:
+def _program(target: str, inputs: Sequence[Path]) -> tuple[list[str | Path], dict[str, str]]:
+    """Return the command that builds and runs a program, and its variables."""
     toolchain.require_rust()
     if shutil.which("cargo-fuzz") is None:
         raise Refusal("cargo-fuzz was not found: run cargo install cargo-fuzz (it needs a C++ compiler too)", MISSING)
-    words = FUZZ / "dictionaries" / f"{target}.dict"
     # The parsers have no unsafe code for an address sanitizer to watch, and without one stable Rust is enough.
-    command: list[str | Path] = ["cargo", "fuzz", "run", "--fuzz-dir", FUZZ, "--sanitizer", "none", target, *inputs]
-    variables = {**os.environ, "CARGO_TARGET_DIR": str(target_folder("fuzz"))}
-    steps.run(f"fuzzing {target}", [*command, "--", *limits, f"-dict={words}"], environment=variables)
+    command: list[str | Path] = ["cargo", "fuzz", "run", "--fuzz-dir", FUZZ, "--sanitizer", "none", target]
+    words = FUZZ / "dictionaries" / f"{target}.dict"
+    return [*command, *inputs, "--", f"-dict={words}"], {**os.environ, "CARGO_TARGET_DIR": str(target_folder("fuzz"))}
 
 
-def _fuzz_python(script: Path, options: Sequence[str | Path]) -> None:
+def _script(script: Path, inputs: Sequence[Path]) -> tuple[list[str | Path], dict[str, str]]:
+    """Return the command that runs a script, and its variables."""
     environment = Environment()
     environment.prepare(optional=["fuzz"])
     if steps.output([environment.python, "-c", "import atheris"]) is None:
@@ -72,8 +77,7 @@ def _fuzz_python(script: Path, options: Sequence[str | Path]) -> None:
             "atheris is not in .venv and could not be installed: it is made for Linux and CPython 3.11 to 3.13", MISSING
         )
     package = _instrumented_package(environment)
-    variables = environment.variables(PYTHONPATH=str(package))
-    steps.run(f"fuzzing {script.stem}", [environment.python, script, *options], environment=variables)
+    return [environment.python, script, *inputs], environment.variables(PYTHONPATH=str(package))
 
 
 def _instrumented_package(environment: Environment) -> Path:
@@ -112,8 +116,10 @@ def sanitize(words: Sequence[str]) -> None:
 
 
 def _miri() -> None:
-    """Interpret the tests: undefined behaviour, data races and leaks, over several schedules."""
+    """Interpret the tests, which shows undefined behaviour, races, weak memory and leaks; properties get few cases."""
     variables = {**os.environ, "CARGO_TARGET_DIR": str(target_folder("miri"))}
+    # Tests read real clocks, and files.
+    variables |= {"MIRIFLAGS": "-Zmiri-disable-isolation", "PROPTEST_CASES": str(MIRI_CASES)}
     command = ["cargo", "+nightly", "miri", "test", "--locked", *_packages(), "--lib"]
     steps.run("tests under Miri", command, environment=variables)
 
@@ -123,7 +129,8 @@ def _thread() -> None:
     variables = {**os.environ, "CARGO_TARGET_DIR": str(target_folder("thread-sanitizer"))}
     variables["RUSTFLAGS"] = "-Zsanitizer=thread"
     command = ["cargo", "+nightly", "test", "-Zbuild-std", "--target", _host(), "--locked", *_packages(), "--tests"]
-    steps.run("tests under ThreadSanitizer", command, environment=variables)
+    # One test at a time: a process that one of them starts holds the locks of files that others have open.
+    steps.run("tests under ThreadSanitizer", [*command, "--", "--test-threads=1"], environment=variables)
 
 
 SANITIZERS = {"miri": _miri, "thread": _thread}

@@ -232,18 +232,18 @@ def test_the_workflow_runs_every_fuzz_target_and_every_sanitizer():
     ("programs", "missing"),
     [
         ({}, "rustup was not found"),
-        ({"rustup": "exit 1"}, "a nightly Rust, its component miri, its component rust-src; run: rustup toolchain"),
         (
-            {"rustup": '[ "$4" = --print ] && echo /nowhere || exit 1'},
-            "this machine: its component miri, its component",
+            {"rustup": "exit 1"},
+            "no toolchain, no miri, no rust-src of a nightly Rust; run: rustup toolchain install nightly",
         ),
-        ({"rustup": '[ "$4" = --print ] && echo /nowhere || exit 0'}, "this machine: its component rust-src; run"),
+        ({"rustup": '[ "$3" = rustc ] && echo /nowhere'}, "no miri, no rust-src of a nightly Rust"),
+        ({"rustup": '[ "$3" = rustc ] && echo /nowhere || exit 0'}, "has no rust-src of a nightly Rust"),
     ],
 )
 def test_without_a_nightly_rust_the_sanitizers_say_what_is_missing(tmp_path, programs, missing):
     for name, line in programs.items():
         program(tmp_path, name, line)
-    finished = command("sanitize", path=tmp_path)
+    finished = command("sanitize", "--with=thread,miri", path=tmp_path)
     assert finished.returncode == faults.MISSING
     said = one_sentence(finished.stderr)
     assert missing in said

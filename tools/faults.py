@@ -28,8 +28,7 @@ UNSAFE_CRATES = ("bus", "clock")
 MIRI_CASES = 4
 """Cases of each property under Miri."""
 
-NIGHTLY_PARTS = ("miri", "rust-src")
-NIGHTLY_ADVICE = f"rustup toolchain install nightly --profile minimal --component {','.join(NIGHTLY_PARTS)}"
+NIGHTLY_ADVICE = "rustup toolchain install nightly --profile minimal --component"
 
 
 def targets() -> dict[str, Path]:
@@ -110,9 +109,10 @@ def sanitize(words: Sequence[str]) -> None:
     unknown = [name for name in chosen if name not in SANITIZERS]
     if unknown:
         raise Refusal(f"there is no sanitizer {unknown[0]!r}; there are: {', '.join(SANITIZERS)}", 2)
-    _require_nightly()
+    _require_nightly(sorted({component for name in chosen for component in SANITIZERS[name][0]}))
     for name in chosen:
-        SANITIZERS[name]()
+        _, run = SANITIZERS[name]
+        run()
 
 
 def _miri() -> None:
@@ -133,21 +133,27 @@ def _thread() -> None:
     steps.run("tests under ThreadSanitizer", [*command, "--", "--test-threads=1"], environment=variables)
 
 
-SANITIZERS = {"miri": _miri, "thread": _thread}
+SANITIZERS = {"miri": (("miri", "rust-src"), _miri), "thread": (("rust-src",), _thread)}
+"""For each, the components of a nightly Rust that it needs, and what runs it."""
 
 
-def _require_nightly() -> None:
-    """Refuse, naming what is missing, unless a nightly Rust has what sanitizers are built from."""
+def _require_nightly(components: Sequence[str]) -> None:
+    """Refuse, naming what is missing, unless there is a nightly Rust with these components."""
     if shutil.which("rustup") is None:
         raise Refusal(f"rustup was not found, through which a nightly Rust is chosen: {toolchain.RUST_ADVICE}", MISSING)
     root = steps.output(["rustup", "run", "nightly", "rustc", "--print", "sysroot"])
-    missing = ["a nightly Rust"] if root is None else []
-    if root is None or steps.output(["rustup", "run", "nightly", "cargo-miri", "--version"]) is None:
-        missing.append("its component miri")
-    if root is None or not Path(root.strip(), "lib", "rustlib", "src", "rust", "library").is_dir():
-        missing.append("its component rust-src")
+    if root is None:
+        missing = ["toolchain", *components]
+    else:
+        sources = Path(root.strip(), "lib", "rustlib", "src", "rust", "library")
+        there = {
+            "miri": steps.output(["rustup", "run", "nightly", "cargo", "miri", "--version"]) is not None,
+            "rust-src": sources.is_dir(),
+        }
+        missing = [component for component in components if not there[component]]
     if missing:
-        raise Refusal(f"not on this machine: {', '.join(missing)}; run: {NIGHTLY_ADVICE}", MISSING)
+        advice = f"{NIGHTLY_ADVICE} {','.join(components)}"
+        raise Refusal(f"this machine has no {', no '.join(missing)} of a nightly Rust; run: {advice}", MISSING)
 
 
 def _packages() -> list[str]:

@@ -23,7 +23,9 @@ RANKS = {"errors": 0, "duration": 1, "_core": 2, "clock": 3, "bus": 3, "logic": 
 # The façade shows what users need of these; `python -m chronofabric` is the command line.
 FACADES = {"chronofabric": range(5), "chronofabric.__main__": range(6)}
 
-CRATES = {"clock": set(), "logic": set(), "bus": {"clock"}, "python": {"bus", "clock", "logic"}}
+CRATES = {"clock": set(), "logic": set(), "bus": {"clock"}, "python": {"bus", "clock", "logic"}, "sim": {"clock"}}
+# The simulated world that tests run in: any crate may know it for its tests, and none for its work.
+ONLY_IN_TESTS = {"sim"}
 ONLY_IN_PYTHON_CRATE = {"numpy", "pyo3", "pyo3-arrow", "pyo3-async-runtimes"}
 
 HEAVY = {
@@ -188,8 +190,12 @@ def test_every_crate_has_a_place_in_the_architecture():
 
 @pytest.mark.parametrize("crate", CRATES)
 def test_a_crate_knows_only_the_crates_below_it(crate):
-    ours = {name.removeprefix("chronofabric-") for name in dependencies(crate) if name.startswith("chronofabric-")}
-    assert ours - CRATES[crate] == set()
+    def ours(*kinds: str) -> set[str]:
+        known = dependencies(crate, *kinds)
+        return {name.removeprefix("chronofabric-") for name in known if name.startswith("chronofabric-")}
+
+    assert ours("dependencies", "build-dependencies") - CRATES[crate] == set()
+    assert ours("dev-dependencies") - CRATES[crate] - ONLY_IN_TESTS == set()
 
 
 @pytest.mark.parametrize("crate", sorted(set(CRATES) - {"python"}))

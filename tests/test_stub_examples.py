@@ -19,7 +19,10 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # What a user reaches for first, and learns from an example.
 SHOWN = {
     "bus": ["Batch", "DeadLetter", "Event", "Flag", "Pattern", "Publisher", "Subscription", "regex"],
-    "clock": ["CounterClock", "HybridLogicalClock", "SimulatedClock", "Stamp", "SystemClock", "register", "source"],
+    "clock": [
+        *("CausalBuffer", "CounterClock", "DottedVersionVector", "HybridLogicalClock", "SimulatedClock", "Stamp"),
+        *("SystemClock", "VectorClock", "register", "source"),
+    ],
     "columns": ["Table"],
     "logic": ["Formula", "Monitor", "Verdict"],
     "settings": ["parse_toml"],

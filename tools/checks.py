@@ -14,6 +14,8 @@ from tools.steps import PROJECT, Refusal, say
 
 COVERAGE_PERCENT_MIN = 85
 PROOF_CASES = 20_000
+PROOF_TEST_S_MAX = 1_800
+"""How long one Python test may take at full counts before it is taken to hang."""
 BINDING_CRATE = "chronofabric-python"
 WORKSPACE = ("--workspace", "--exclude", BINDING_CRATE, "--locked")
 
@@ -77,7 +79,8 @@ def proof(words: Sequence[str]) -> None:
         say(f"no Python tests are of {concern}")
         return
     full = environment.variables(CHRONOFABRIC_PROOF="1")
-    steps.run(f"Python proofs of {concern}", [environment.python, "-m", "pytest", *tests], environment=full)
+    pytest: list[str | Path] = [environment.python, "-m", "pytest", "-o", f"faulthandler_timeout={PROOF_TEST_S_MAX}"]
+    steps.run(f"Python proofs of {concern}", [*pytest, *tests], environment=full)
 
 
 def concerns(project: Path = PROJECT) -> list[str]:

@@ -49,10 +49,8 @@ def simple_queues_fan_out(count: int, queues: list[queue.SimpleQueue[bytes]]) ->
     return seconds(exchange) * 1e9 / (len(bursts) * BURST * len(queues))
 
 
-def simple_queue_table_rows(table: Any, count: int) -> float:
-    """Arrow tables by reference through `queue.SimpleQueue`, each made anew from its buffers; rows a second."""
-    import pyarrow as pa
-
+def simple_queue_table_rows(table: Any, count: int, consume: Callable[[Any], Any]) -> float:
+    """Arrow by reference through `queue.SimpleQueue`, exported once, by what `consume` does; rows a second."""
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
     rows = 0
 
@@ -63,10 +61,23 @@ def simple_queue_table_rows(table: Any, count: int) -> float:
     def receive() -> None:
         nonlocal rows
         for _ in range(count):
-            rows += pa.RecordBatchReader.from_stream(items.get()).read_all().num_rows
+            item = items.get()
+            consume(item)
+            rows += len(item)
 
     ns = between_threads(send, receive)
     return rows / ns * 1e9
+
+
+def pyarrow_rows(batch: Any, count: int) -> float:
+    """One thread: pyarrow exports a record batch and imports it again, with nothing between; rows a second."""
+    import pyarrow as pa
+
+    def exchange() -> None:
+        for _ in range(count):
+            pa.record_batch(batch)
+
+    return float(count * batch.num_rows / seconds(exchange))
 
 
 def simple_queue_paced_us(count: int, rate_hz: int, percentile: float) -> float:

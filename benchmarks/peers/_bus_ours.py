@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,10 @@ def events(count: int, capacity: int | None) -> float:
         def send() -> None:
             for _ in range(count):
                 publish(PAYLOAD)
+            _end(subscription)
 
         def receive() -> None:
-            for _ in islice(subscription, count):
+            for _ in subscription:
                 pass
 
         ns = between_threads(send, receive) / count
@@ -45,9 +47,10 @@ def payloads(count: int, capacity: int | None) -> float:
         def send() -> None:
             for _ in range(count):
                 publish(PAYLOAD)
+            _end(subscription)
 
         def receive() -> None:
-            for _ in islice(subscription.payloads(), count):
+            for _ in subscription.payloads():
                 pass
 
         ns = between_threads(send, receive) / count
@@ -195,10 +198,8 @@ def thread_to_task(count: int, capacity: int) -> float:
     return asyncio.run(exchange())
 
 
-def table_rows(table: Any, count: int) -> float:
-    """Two threads, Arrow tables; rows a second, import at publishing and export at receiving included."""
-    import pyarrow as pa
-
+def table_rows(table: Any, count: int, consume: Callable[[Any], Any]) -> float:
+    """Two threads, Arrow; rows a second, import at publishing and what `consume` does at receiving included."""
     with cf.Fabric("benchmark") as fabric:
         subscription = fabric.subscribe(PATTERN, capacity=64, overflow="block", block_timeout="60 s")
         publish = fabric.publisher(TOPIC, schema="arrow").publish
@@ -211,7 +212,8 @@ def table_rows(table: Any, count: int) -> float:
         def receive() -> None:
             nonlocal rows
             for payload in islice(subscription.payloads(), count):
-                rows += pa.table(payload).num_rows
+                consume(payload)
+                rows += len(payload)
 
         ns = between_threads(send, receive)
         _check(subscription, count)
@@ -235,6 +237,13 @@ def paced_us(count: int, rate_hz: int, percentile: float) -> float:
 def _subscription(fabric: cf.Fabric, capacity: int | None) -> Subscription:
     options: dict[str, Any] = {} if capacity is None else {"capacity": capacity}
     return fabric.subscribe(PATTERN, overflow="block", block_timeout="60 s", **options)
+
+
+def _end(subscription: Subscription) -> None:
+    """End the receiver's iteration when it has received everything."""
+    while subscription.pending:
+        time.sleep(0)
+    subscription.close()
 
 
 def _check(subscription: Subscription, count: int) -> None:

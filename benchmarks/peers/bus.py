@@ -8,6 +8,7 @@ Ours has a topic, a stamp and a pattern to route by in every case, and its books
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.peers._exchange import BATCH, BURST
 from benchmarks.peers._rounds import Case, main
 
 ROWS, COLUMNS = 10_000, 8
+ROWS_A_SECOND = 1e9
 SIMPLE_QUEUE = "queue.SimpleQueue"
 
 
@@ -148,21 +150,55 @@ def one_thread(count: int) -> list[Case]:
 
 
 def tables(count: int) -> list[Case]:
-    """Arrow tables, imported and exported through their capsules."""
+    """Arrow: imported through its capsules at publishing, exported through them at receiving."""
     import numpy as np
     import pyarrow as pa
 
     values = np.random.default_rng(7).random(ROWS)
     table = pa.table({f"column_{number}": values for number in range(COLUMNS)})
-    return [
-        Case(
-            f"two threads, Arrow tables of {ROWS} rows and {COLUMNS} columns, capacity 64, block",
-            ours=partial(ours.table_rows, table, count),
-            peer=partial(others.simple_queue_table_rows, table, count),
-            peer_name=f"{SIMPLE_QUEUE}, exported and imported once",
+    batch = table.to_batches()[0]
+
+    def case(what: str, data: Any, consume: Callable[[Any], Any], **against: Any) -> Case:
+        return Case(
+            f"two threads, Arrow {what}, {ROWS} rows and {COLUMNS} columns, capacity 64, block",
+            ours=partial(ours.table_rows, data, count, consume),
             unit="rows/s",
             better="higher",
+            **against,
         )
+
+    def capsules(payload: Any) -> Any:
+        return payload.__arrow_c_array__()
+
+    def stream(payload: Any) -> Any:
+        return pa.RecordBatchReader.from_stream(payload).read_all()
+
+    queue_name = f"{SIMPLE_QUEUE} of references, exported and imported once"
+    return [
+        case("batches, received as capsules", batch, capsules, limit=ROWS_A_SECOND),
+        case("batches, received by pyarrow.record_batch", batch, pa.record_batch, limit=ROWS_A_SECOND),
+        case(
+            "batches, received by pyarrow.record_batch, against pyarrow alone",
+            batch,
+            pa.record_batch,
+            peer=partial(others.pyarrow_rows, batch, count),
+            peer_name="pyarrow's own export and import, one thread, no queue",
+        ),
+        case(
+            "batches, received by pyarrow.record_batch, against SimpleQueue",
+            batch,
+            pa.record_batch,
+            peer=partial(others.simple_queue_table_rows, batch, count, pa.record_batch),
+            peer_name=queue_name,
+        ),
+        case("tables, received as capsules", table, capsules, limit=ROWS_A_SECOND),
+        case(
+            "tables, received by a stream reader of pyarrow, against SimpleQueue",
+            table,
+            stream,
+            peer=partial(others.simple_queue_table_rows, table, count, stream),
+            peer_name=queue_name,
+        ),
     ]
 
 

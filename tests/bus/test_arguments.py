@@ -162,7 +162,7 @@ def test_an_iterable_that_raises_leaves_what_came_before_it(fabric):
 
     with pytest.raises(ValueError, match="no more"):
         fabric.publish_many("many", payloads())
-    assert subscription.poll_batch(9).payloads == [1]
+    assert subscription.poll_batch(9).payloads == (1,)
     assert subscription.books().offered == 1
 
 

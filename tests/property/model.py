@@ -1,84 +1,199 @@
-"""A plain model of one subscription: what it hands out and what its books say."""
+"""A plain model of a bus: who gets which event, what each subscription hands out, what its books say, who fires.
+
+Written from docs/semantics.md in lists and counters, for one thing at a time. Whoever calls it says which thread acts.
+"""
 
 from __future__ import annotations
 
+import re
+import sys
 from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 PRIORITIES = 4
+NORMAL = 1
 
 
-class ModelTimeout(Exception):
-    """The event found no room within the timeout, which is zero here."""
+@dataclass(frozen=True)
+class Regex:
+    """A pattern that is a regular expression."""
+
+    text: str
 
 
-class ModelDeadlock(Exception):
-    """The publisher would wait for itself."""
+ModelPattern: TypeAlias = str | Regex | list[str | Regex]
+
+
+def matches(pattern: ModelPattern, topic: str) -> bool:
+    """Say whether a pattern matches a topic, segment by segment; Python's own expressions are the judge of others."""
+    if isinstance(pattern, list):
+        return any(matches(each, topic) for each in pattern)
+    if isinstance(pattern, Regex):
+        return re.fullmatch(pattern.text, topic) is not None
+    return _segments_match(pattern.split("/"), topic.split("/"))
+
+
+def _segments_match(pattern: list[str], topic: list[str]) -> bool:
+    if not pattern:
+        return not topic
+    if pattern[0] == "**":
+        return any(_segments_match(pattern[1:], topic[skipped:]) for skipped in range(len(topic) + 1))
+    return bool(topic) and pattern[0] in ("*", topic[0]) and _segments_match(pattern[1:], topic[1:])
+
+
+class Reading(dict[str, float]):
+    """A payload that says itself how many bytes it holds, and has a field for guards."""
+
+    def __init__(self, value: float, nbytes: int) -> None:
+        super().__init__(value=value)
+        self.nbytes = nbytes
+
+
+def size_of(payload: object) -> int:
+    """How many bytes a payload counts for."""
+    match payload:
+        case bytes():
+            return len(payload)
+        case str():
+            return len(payload.encode())
+        case Reading():
+            return payload.nbytes
+        case _:
+            return sys.getsizeof(payload)
+
+
+@dataclass(eq=False, slots=True)
+class ModelEvent:
+    """One event; `number` is its place in the order of stamps."""
+
+    number: int
+    topic: str
+    payload: Any
+    priority: int
+    time: int
+    deadline: int | None
+    headers: Mapping[str, object]
+
+    @property
+    def size(self) -> int:
+        return size_of(self.payload)
+
+
+@dataclass(slots=True)
+class Refused:
+    """Which subscriptions had no room for an event, although their policy is to wait."""
+
+    would_deadlock: set[str] = field(default_factory=set)
+    timeout: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.would_deadlock or self.timeout)
 
 
 class ModelSubscription:
-    """What the documentation says of a subscription, in lists and counters."""
+    """What the documentation says of a subscription; under `block` nobody waits any time at all."""
 
-    def __init__(self, capacity: int, overflow: str, dead_letters_max: int) -> None:
+    def __init__(
+        self,
+        pattern: ModelPattern,
+        *,
+        name: str,
+        capacity: int,
+        capacity_bytes: int | None,
+        overflow: str,
+        dead_letters_max: int,
+    ) -> None:
+        self.pattern = pattern
+        self.name = name
         self.capacity = capacity
+        self.capacity_bytes = capacity_bytes
         self.overflow = overflow
         self.dead_letters_max = dead_letters_max
-        self.waiting: list[deque[object]] = [deque() for _ in range(PRIORITIES)]
-        self.dead: deque[tuple[object, int]] = deque()
+        self.waiting: list[deque[ModelEvent]] = [deque() for _ in range(PRIORITIES)]
+        self.dead: list[tuple[ModelEvent, str]] = []
         self.offered = self.replayed = self.delivered = 0
         self.dropped: Counter[str] = Counter()
         self.dead_lettered: Counter[str] = Counter()
-        self.paused = self.closed = self.received = False
+        self.paused = self.closed = False
+        self.receiver: object = None
 
     @property
     def pending(self) -> int:
-        """How many events wait."""
         return sum(map(len, self.waiting))
 
-    def publish(self, value: object, priority: int) -> None:
-        """Offer an event."""
-        self.offered += 1
-        line = self.waiting[priority]
-        if len(line) < self.capacity:
-            line.append(value)
-        elif self.overflow == "drop-oldest":
-            line.popleft()
-            line.append(value)
-            self.dropped["overflow"] += 1
-        elif self.overflow == "drop-newest":
-            self.dropped["overflow"] += 1
-        elif self.overflow == "dead-letter":
-            if len(self.dead) < self.dead_letters_max:
-                self.dead.append((value, priority))
-                self.dead_lettered["overflow"] += 1
-            else:
-                self.dropped["dead-letters-full"] += 1
-        elif self.received:
-            self.dropped["would-deadlock"] += 1
-            raise ModelDeadlock
-        else:
-            self.dropped["timeout"] += 1
-            raise ModelTimeout
+    @property
+    def ready(self) -> bool:
+        return self.closed or (self.pending > 0 and not self.paused)
 
-    def take(self, limit: int) -> list[object]:
+    def _has_room(self, event: ModelEvent) -> bool:
+        if len(self.waiting[event.priority]) >= self.capacity:
+            return False
+        held = sum(each.size for line in self.waiting for each in line)
+        return self.capacity_bytes is None or held + event.size <= self.capacity_bytes
+
+    def offer(self, event: ModelEvent, publisher: object, refused: Refused, *, patient: bool) -> None:
+        """Offer an event that a thread publishes; who is patient waits also for a receiver in its own thread."""
+        self.offered += 1
+        if self._has_room(event):
+            self.waiting[event.priority].append(event)
+        elif self.capacity_bytes is not None and event.size > self.capacity_bytes:
+            self._turn_away(event, "too-large")
+        elif self.overflow == "drop-oldest":
+            while not self._has_room(event):
+                own = self.waiting[event.priority]
+                victims = own if len(own) >= self.capacity else next(line for line in self.waiting if line)
+                victims.popleft()
+                self.dropped["overflow"] += 1
+            self.waiting[event.priority].append(event)
+        elif self.overflow == "block":
+            stuck = self.receiver == publisher and not patient
+            self.dropped["would-deadlock" if stuck else "timeout"] += 1
+            (refused.would_deadlock if stuck else refused.timeout).add(self.name)
+        else:
+            self._turn_away(event, "overflow")
+
+    def _turn_away(self, event: ModelEvent, reason: str) -> None:
+        if self.overflow != "dead-letter":
+            self.dropped[reason] += 1
+        elif len(self.dead) < self.dead_letters_max:
+            self.dead.append((event, reason))
+            self.dead_lettered[reason] += 1
+        else:
+            self.dropped["dead-letters-full"] += 1
+
+    def take(self, limit: int, receiver: object) -> list[ModelEvent]:
         """Take up to so many events, the most urgent first."""
-        self.received = self.received or limit > 0
-        taken: list[object] = []
+        if limit > 0:
+            self.receiver = receiver
+        taken: list[ModelEvent] = []
         while not self.paused and len(taken) < limit and self.pending:
             line = next(line for line in reversed(self.waiting) if line)
             taken.append(line.popleft())
         self.delivered += len(taken)
         return taken
 
-    def replay(self, limit: int) -> int:
-        """Offer dead letters again as long as there is room."""
+    def take_dead(self, limit: int | None) -> list[tuple[ModelEvent, str]]:
+        """Take dead letters out, oldest first."""
+        taken, self.dead = self.dead[:limit], [] if limit is None else self.dead[limit:]
+        return taken
+
+    def replay(self, limit: int | None) -> int:
+        """Offer dead letters again as long as there is room; those that are too large for ever stay."""
+        kept: list[tuple[ModelEvent, str]] = []
         count = 0
-        while self.dead and count < limit and not self.closed:
-            value, priority = self.dead[0]
-            if len(self.waiting[priority]) >= self.capacity:
+        while self.dead and not self.closed and (limit is None or count < limit):
+            event, reason = self.dead[0]
+            if reason == "too-large":
+                kept.append(self.dead.pop(0))
+                continue
+            if not self._has_room(event):
                 break
-            self.dead.popleft()
-            self.waiting[priority].append(value)
+            self.dead.pop(0)
+            self.waiting[event.priority].append(event)
             count += 1
+        self.dead[:0] = kept
         self.replayed += count
         return count
 
@@ -103,3 +218,94 @@ class ModelSubscription:
             "dead_lettered": dict(self.dead_lettered),
             "pending": self.pending,
         }
+
+
+class ModelGuard:
+    """The guard `value > threshold` on each topic by itself."""
+
+    def __init__(self, name: str, pattern: ModelPattern, threshold: float) -> None:
+        self.name = name
+        self.pattern = pattern
+        self.threshold = threshold
+        self.fired_on: set[str] = set()
+        self.evaluated = self.fired = self.errors = 0
+
+    def judge(self, event: ModelEvent) -> dict[str, object] | None:
+        """Judge an event; where it fires, say what its own event carries."""
+        value = event.payload.get("value") if isinstance(event.payload, Reading) else event.payload
+        if not isinstance(value, (int, float)):
+            self.errors += 1
+            return None
+        self.evaluated += 1
+        if value <= self.threshold:
+            self.fired_on.discard(event.topic)
+            return None
+        if event.topic in self.fired_on:
+            return None
+        self.fired_on.add(event.topic)
+        self.fired += 1
+        margin = float(value - self.threshold)
+        return {"guard": self.name, "topic": event.topic, "robustness": margin, "time": event.time}
+
+
+class ModelBus:
+    """A bus whose time moves only when told."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.numbers = 0
+        self.published: Counter[str] = Counter()
+        self.newest: dict[str, int] = {}
+        self.subscriptions: list[ModelSubscription] = []
+        self.guards: list[ModelGuard] = []
+        self.closed = False
+
+    def topic(self, name: str) -> None:
+        """Know a topic from now on."""
+        self.published[name] += 0
+
+    def publish(
+        self,
+        topic: str,
+        payload: object,
+        publisher: object,
+        *,
+        priority: int = NORMAL,
+        time: int | None = None,
+        deadline: int | None = None,
+        headers: Mapping[str, object] | None = None,
+        patient: bool = False,
+    ) -> Refused:
+        """Publish an event, and what guards have to say of it."""
+        refused = Refused()
+        moment = self.now if time is None else time
+        self.newest[topic] = moment = max(moment, self.newest.get(topic, moment))
+        self.published[topic] += 1
+        self.numbers += 1
+        event = ModelEvent(self.numbers, topic, payload, priority, moment, deadline, headers or {})
+        told = [(guard, guard.judge(event)) for guard in self.guards if matches(guard.pattern, topic)]
+        for subscription in self.subscriptions:
+            if matches(subscription.pattern, topic):
+                subscription.offer(event, publisher, refused, patient=patient)
+        for guard, firing in told:
+            if firing is not None:
+                more = self.publish(f"guard/{guard.name}", firing, publisher, time=moment, patient=patient)
+                refused.would_deadlock |= more.would_deadlock
+                refused.timeout |= more.timeout
+        return refused
+
+    def leave(self, subscription: ModelSubscription) -> None:
+        """Close one subscription."""
+        subscription.close("unsubscribed")
+        if subscription in self.subscriptions:
+            self.subscriptions.remove(subscription)
+
+    def close(self) -> dict[str, int]:
+        """Close it, and say how many events of which subscription were still pending."""
+        pending = {each.name: each.pending for each in self.subscriptions if each.pending}
+        for subscription in self.subscriptions:
+            subscription.close("closed")
+        self.subscriptions.clear()
+        self.guards.clear()
+        self.closed = True
+        return pending

@@ -14,7 +14,7 @@ START_NS = 1_000_000_000_000
 
 def payloads(subscription):
     """Take everything that waits."""
-    return subscription.poll_batch(100_000).payloads
+    return list(subscription.poll_batch(100_000).payloads)
 
 
 def in_thread(body):

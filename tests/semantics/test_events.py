@@ -135,7 +135,7 @@ def test_s13_several_events_at_one_instant_stay_in_order(fabric):
     subscription = fabric.subscribe("a")
     fabric.publish_many("a", range(100))
     batch = subscription.poll_batch(100)
-    assert batch.payloads == list(range(100))
+    assert batch.payloads == tuple(range(100))
     assert {event.time for event in batch} == {START_NS}
 
 

@@ -70,7 +70,7 @@ def test_s49_batches_do_not_wait_to_fill(fabric):
     subscription = fabric.subscribe("a")
     fabric.publish_many("a", range(5))
     batches = subscription.batches(3)
-    assert [next(batches).payloads, next(batches).payloads] == [[0, 1, 2], [3, 4]]
+    assert [next(batches).payloads, next(batches).payloads] == [(0, 1, 2), (3, 4)]
 
 
 def test_s50_bare_payloads(fabric):
@@ -342,7 +342,7 @@ def test_s67_asynchronous_twins(clock):
                 break
             await fabric.publish_async("a", 3)
             async for batch in subscription.batches_async(5):
-                assert batch.payloads == [3]
+                assert batch.payloads == (3,)
                 break
 
     asyncio.run(main())

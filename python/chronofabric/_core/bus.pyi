@@ -108,11 +108,11 @@ class Batch:
     ...     count = fabric.publish_many("numbers", [1, 2, 3])
     ...     batch = next(numbers.batches(10))
     >>> batch, batch[0].payload, batch.payloads
-    (Batch(3 events), 1, [1, 2, 3])
+    (Batch(3 events), 1, (1, 2, 3))
     """
 
     @property
-    def payloads(self) -> list[Any]:
+    def payloads(self) -> tuple[Any, ...]:
         """The bare payloads."""
 
     def __getitem__(self, index: int, /) -> Event: ...
@@ -379,7 +379,7 @@ class Publisher:
     ...     probe.publish_many([21.6, 21.7])
     ...     readings.poll_batch(10).payloads
     2
-    [21.5, 21.6, 21.7]
+    (21.5, 21.6, 21.7)
     """
 
     def __new__(
@@ -675,7 +675,14 @@ class Subscription:
             The most to offer; None for all.
         """
 
-    def __iter__(self) -> Iterator[Event]: ...
+    def __iter__(self) -> Events: ...
+    def __next__(self) -> Event: ...
+
+@final
+class Events:
+    """Events, one by one, until the subscription closes. Made by `iter(subscription)`."""
+
+    def __iter__(self) -> Events: ...
     def __next__(self) -> Event: ...
 
 @final

@@ -1,6 +1,6 @@
 """Arrow tables as payloads: immutable, and over the buffers of whoever made them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeAlias, final
 
 import numpy as np  # noqa: TID253 - a stub is read, not imported
@@ -39,6 +39,14 @@ class Table:
 
     Notes
     -----
+    Nothing is copied on the way in or out, and nothing but the description of a table is looked at before somebody asks
+    for its columns or values: a receiver gets what the producer exported. Bare arrays, and tables with a column that is
+    a union, run-end encoded or a list view, are read when they come in; of a slice of these the validity bitmap is
+    copied if it starts in the middle of a byte.
+
+    A table of one batch exports an array as well as a stream, which costs less (``pyarrow.record_batch(table)``). A
+    table of several has no ``__arrow_c_array__``, because they would have to be copied into one.
+
     Two tables are equal if their schemas and all their values are, however they are cut into batches; numbers are
     compared bit for bit, so NaN equals itself. Therefore a table has no hash. Pickling goes through pyarrow and copies.
 
@@ -138,6 +146,8 @@ class Table:
     def to_pyarrow(self) -> pa.Table:
         """Return the same buffers as a ``pyarrow.Table``."""
 
+    @property
+    def __arrow_c_array__(self) -> Callable[..., tuple[_Capsule, _Capsule]]: ...
     def __arrow_c_schema__(self) -> _Capsule: ...
     def __arrow_c_stream__(self, requested_schema: _Capsule | None = None) -> _Capsule: ...
     def __len__(self) -> int: ...

@@ -70,8 +70,8 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn reject(&self, reason: Reason) {
-        self.rejected[reason as usize].fetch_add(1, Ordering::Release);
+    pub(crate) fn reject(&self, reason: Reason, count: usize) {
+        self.rejected[reason as usize].fetch_add(count as u64, Ordering::Release);
     }
 
     pub(crate) fn evict(&self, reason: Reason) {

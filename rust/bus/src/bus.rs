@@ -117,7 +117,7 @@ impl<P: Payload> Bus<P> {
             .collect();
         let taps: Vec<_> =
             registry.factories.iter().filter_map(|(id, factory)| Some((*id, factory.tap(&info)?))).collect();
-        let route = Route::new(subscriptions, taps.iter().map(|(_, tap)| Arc::clone(tap)).collect());
+        let route = Route::new(subscriptions, taps.iter().map(|(_, tap)| Arc::clone(tap)).collect(), false);
         let topic = Arc::new(Topic::new(info, Arc::clone(&self.core), route));
         registry.topics.insert(name.into(), Entry { topic: Arc::clone(&topic), taps });
         Ok(topic)
@@ -136,13 +136,32 @@ impl<P: Payload> Bus<P> {
         }
         registry.subscriptions.push(Arc::clone(&subscription));
         registry.for_matching(subscription.pattern(), |topic| {
-            let route = topic.route();
-            let mut subscriptions = Vec::with_capacity(route.subscriptions.len() + 1);
-            subscriptions.extend_from_slice(&route.subscriptions);
-            subscriptions.push(Arc::clone(&subscription));
-            topic.change_route(Route::new(subscriptions, route.taps.clone()));
+            if topic.is_shared() {
+                subscription.set_shared();
+            }
+        });
+        registry.for_matching(subscription.pattern(), |topic| {
+            topic.rearrange(|route| {
+                let mut subscriptions = Vec::with_capacity(route.subscriptions.len() + 1);
+                subscriptions.extend_from_slice(&route.subscriptions);
+                subscriptions.push(Arc::clone(&subscription));
+                (subscriptions, route.taps.clone())
+            });
         });
         Ok(subscription)
+    }
+
+    /// Says that from now on a topic may be published on without the lock that exclusive access stands for. The caller holds
+    /// that lock, where there is one.
+    pub fn share(&self, topic: &Topic<P>) {
+        self.core.clock.share();
+        let registry = lock(&self.registry);
+        topic.set_shared();
+        for subscription in &topic.route().subscriptions {
+            subscription.set_shared();
+            registry.for_matching(subscription.pattern(), Topic::rearrange_as_it_is);
+        }
+        topic.rearrange_as_it_is();
     }
 
     /// Removes a subscription; what waits in it is dropped with the reason.
@@ -150,10 +169,10 @@ impl<P: Payload> Bus<P> {
         let mut registry = lock(&self.registry);
         registry.subscriptions.retain(|other| !Arc::ptr_eq(other, subscription));
         registry.for_matching(subscription.pattern(), |topic| {
-            let route = topic.route();
-            let subscriptions =
-                route.subscriptions.iter().filter(|other| !Arc::ptr_eq(other, subscription)).cloned().collect();
-            topic.change_route(Route::new(subscriptions, route.taps.clone()));
+            topic.rearrange(|route| {
+                let others = route.subscriptions.iter().filter(|other| !Arc::ptr_eq(other, subscription));
+                (others.cloned().collect(), route.taps.clone())
+            });
         });
         drop(registry);
         subscription.close(reason, victims);
@@ -223,7 +242,7 @@ impl<P: Payload> Bus<P> {
             let mut registry = lock(&self.registry);
             for entry in registry.topics.values_mut() {
                 entry.taps.clear();
-                entry.topic.change_route(Route::new(Vec::new(), Vec::new()));
+                entry.topic.rearrange(|_| (Vec::new(), Vec::new()));
             }
             (std::mem::take(&mut registry.subscriptions), std::mem::take(&mut registry.factories))
         };
@@ -238,9 +257,8 @@ impl<P: Payload> Bus<P> {
 
 impl<P: Payload> Entry<P> {
     fn store_taps(&self) {
-        let route = self.topic.route();
         let taps = self.taps.iter().map(|(_, tap)| Arc::clone(tap)).collect();
-        self.topic.change_route(Route::new(route.subscriptions.clone(), taps));
+        self.topic.rearrange(|route| (route.subscriptions.clone(), taps));
     }
 }
 

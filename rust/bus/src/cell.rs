@@ -1,19 +1,23 @@
 //! The one place in memory that an event has, shared by everybody who receives it.
 //!
-//! A cell is filled once, by the publisher, and then only read. Its reference count starts at the number of receivers, so
-//! fanning out sets it once instead of raising it once a receiver. When the last reference goes, payload and headers are
-//! dropped and the cell returns to a bounded pool. The topic stays in it: the next event that uses the cell is often of the
-//! same topic, and then the topic's own count is not touched either.
+//! A cell is filled once, by the publisher, and then only read. It holds one event, or a batch of events that were published
+//! together; its reference count starts at the number of events times that of receivers, so fanning out sets it once
+//! instead of raising it once a receiver. When the last reference goes, payloads and headers are dropped and the cell
+//! returns to a bounded pool. The topic stays in it: the next event that uses the cell is often of the same topic, and then
+//! the topic's own count is not touched either.
+//!
+//! A cell begins with room for the embedding, which can make the cell of an event that nobody shares the object that its
+//! users see: receiving an event then needs no memory beside the cell's.
 //!
 //! Threads take and return unused cells in magazines (Bonwick and Adams, "Magazines and Vmem", USENIX 2001), because a
 //! locked instruction for each costs as much as a push into a ring.
 
-use crate::ring::Ring;
+use crate::ring::{Access, Concurrent, Ring};
 use crate::topic::TopicInfo;
 use chronofabric_clock::Stamp;
 use std::cell::UnsafeCell;
 use std::mem::ManuallyDrop;
-use std::ops::Deref;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
@@ -23,11 +27,15 @@ pub trait Payload: Send + Sync + Sized + 'static {
     /// What travels beside the payload.
     type Headers: Send + Sync + 'static;
 
+    /// What the embedding keeps at the very start of each cell; see [`Share::into_face`].
+    type Face: Default + 'static;
+
     /// The pool that the cells of such events come from and return to.
     fn pool() -> &'static Pool<Self>;
 
-    /// Runs a function on the calling thread's own magazine, a thread-local variable; `None` when the thread is ending.
-    fn magazine<R>(function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R>;
+    /// Runs a function on a magazine that nobody else uses meanwhile: that of all holders of the lock that exclusive access
+    /// stands for, or the calling thread's own, a thread-local variable; `None` when the thread is ending.
+    fn magazine<R>(access: impl Access, function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R>;
 
     /// Called once, before [`Payload::bytes`] and only where a subscription is bounded in bytes: fixes the answer, so that
     /// a payload that changes its size does not upset the count.
@@ -35,67 +43,109 @@ pub trait Payload: Send + Sync + Sized + 'static {
 
     /// How many bytes the payload holds; the same answer each time.
     fn bytes(&self) -> usize;
+
+    /// The payload of one event, for a cell of its own: that of the given place in a batch, otherwise the same again.
+    fn part(&self, place: usize) -> Self;
+
+    /// The same headers for another cell.
+    fn share_headers(headers: &Self::Headers) -> Self::Headers;
 }
 
 /// What few events have; kept apart so that a cell fits into one cache line.
-#[derive(Debug)]
-pub struct Extras<H> {
+pub struct Extras<P: Payload> {
     /// When the event should have been acted on.
     pub deadline_ns: Option<i64>,
     /// What its publisher sent beside the payload.
-    pub headers: Option<H>,
+    pub headers: Option<P::Headers>,
 }
 
-/// An event without its topic.
-#[derive(Debug)]
-pub struct Envelope<P: Payload> {
-    /// Order and identity: the node's hybrid logical clock.
-    pub stamp: Stamp,
-    /// Nanoseconds since the Unix epoch: when it entered this node, or what its file or sensor recorded.
-    pub time_ns: i64,
-    /// When it entered this node, on the node's own time source; differs from `time_ns` where a time was recorded.
-    pub entered_ns: i64,
-    /// Deadline and headers.
-    pub extras: Option<Box<Extras<P::Headers>>>,
-    /// `None` only where nobody can see it: in a cell without references.
-    pub(crate) payload: Option<P>,
-    /// 0 to 3, 3 the most urgent.
-    pub priority: u8,
-    /// Here and not in the cell, where it would cost eight bytes.
-    pub(crate) references: AtomicU32,
+impl<P: Payload> std::fmt::Debug for Extras<P> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Extras").field("deadline_ns", &self.deadline_ns).finish_non_exhaustive()
+    }
 }
 
-/// What a new event is made of.
+impl<P: Payload> Extras<P> {
+    /// The same for another cell.
+    pub(crate) fn share(&self) -> Box<Self> {
+        Box::new(Self { deadline_ns: self.deadline_ns, headers: self.headers.as_ref().map(P::share_headers) })
+    }
+}
+
+/// What a cell is filled with.
 pub(crate) struct Parts<P: Payload> {
     pub(crate) payload: P,
-    pub(crate) extras: Option<Box<Extras<P::Headers>>>,
+    pub(crate) extras: Option<Box<Extras<P>>>,
     pub(crate) priority: u8,
+    /// Whether the payload is that of a batch.
+    pub(crate) batch: bool,
+    /// Whether the time was recorded, and is not that of the entry into the node.
+    pub(crate) recorded: bool,
     pub(crate) stamp: Stamp,
     pub(crate) time_ns: i64,
-    pub(crate) entered_ns: i64,
 }
 
-/// One cache line, where the payload takes two words.
-#[repr(align(64))]
+/// One cache line, where payload and face take three words together.
+#[repr(C, align(64))]
 struct Cell<P: Payload> {
+    face: UnsafeCell<P::Face>,
     topic: Arc<TopicInfo>,
-    envelope: Envelope<P>,
+    stamp: Stamp,
+    time_ns: i64,
+    /// `None` in a cell without references.
+    payload: Option<P>,
+    extras: Option<Box<Extras<P>>>,
+    references: AtomicU32,
+    priority: u8,
+    recorded: bool,
+    batch: bool,
 }
 
 impl<P: Payload> Cell<P> {
     /// A new cell, with neither payload nor extras.
     #[cold]
     fn unused(topic: &Arc<TopicInfo>) -> Box<Self> {
-        let envelope = Envelope {
+        Box::new(Self {
+            face: UnsafeCell::default(),
+            topic: Arc::clone(topic),
             stamp: Stamp::default(),
             time_ns: 0,
-            entered_ns: 0,
-            extras: None,
             payload: None,
-            priority: 0,
+            extras: None,
             references: AtomicU32::new(0),
+            priority: 0,
+            recorded: false,
+            batch: false,
+        })
+    }
+
+    /// A cell with its contents and the count of its references.
+    #[inline(always)]
+    fn filled(access: impl Access, topic: &Arc<TopicInfo>, parts: Parts<P>, references: u32) -> NonNull<Self> {
+        let mut cell = match P::magazine(access, Magazine::take).flatten() {
+            Some(Unused(mut cell)) => {
+                if !Arc::ptr_eq(&cell.topic, topic) {
+                    cell.topic = Arc::clone(topic);
+                }
+                cell
+            }
+            None => Self::unused(topic),
         };
-        Box::new(Self { topic: Arc::clone(topic), envelope })
+        // Each part is written to its place by itself: a cell that is put together on the stack and copied as a whole stalls
+        // on store forwarding.
+        let Parts { payload, extras, priority, recorded, batch, stamp, time_ns } = parts;
+        cell.stamp = stamp;
+        cell.time_ns = time_ns;
+        cell.priority = priority;
+        cell.recorded = recorded;
+        cell.batch = batch;
+        *cell.references.get_mut() = references;
+        // SAFETY: both places are valid, and hold `None`, which needs no dropping: that of an unused cell was taken out.
+        unsafe {
+            std::ptr::write(&raw mut cell.payload, Some(payload));
+            std::ptr::write(&raw mut cell.extras, extras);
+        }
+        NonNull::from(Box::leak(cell))
     }
 }
 
@@ -105,7 +155,7 @@ const BATCH: usize = 64;
 const KEPT: usize = 2 * BATCH;
 
 /// How many cells ahead a thread asks the others' caches for the cells that it will write to.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 
 /// Asks for a cell's cache line, which the thread that received its last event mostly still has: otherwise the next locked
 /// instruction waits for it.
@@ -147,8 +197,11 @@ impl<P: Payload> Pool<P> {
     }
 }
 
-/// The unused cells of one thread.
-pub struct Magazine<P: Payload>(UnsafeCell<Vec<Unused<P>>>);
+/// The unused cells of one thread, or of all threads that take turns under one lock.
+pub struct Magazine<P: Payload> {
+    cells: UnsafeCell<Vec<Unused<P>>>,
+    kept: usize,
+}
 
 impl<P: Payload> Default for Magazine<P> {
     fn default() -> Self {
@@ -157,16 +210,21 @@ impl<P: Payload> Default for Magazine<P> {
 }
 
 impl<P: Payload> Magazine<P> {
-    /// An empty one.
+    /// An empty one, for one thread.
     pub const fn new() -> Self {
-        Self(UnsafeCell::new(Vec::new()))
+        Self::keeping(KEPT)
+    }
+
+    /// An empty one that keeps up to so many cells before it gives some to the pool.
+    pub const fn keeping(kept: usize) -> Self {
+        Self { cells: UnsafeCell::new(Vec::new()), kept }
     }
 
     #[inline]
     fn take(&self) -> Option<Unused<P>> {
         // SAFETY: the type is not Sync, and nothing below comes back to this magazine: unused cells hold nothing that could
         // run foreign code when it is dropped.
-        let cells = unsafe { &mut *self.0.get() };
+        let cells = unsafe { &mut *self.cells.get() };
         if cells.is_empty() {
             Self::refill(cells);
         }
@@ -179,8 +237,8 @@ impl<P: Payload> Magazine<P> {
     #[inline]
     fn give(&self, cell: Unused<P>) {
         // SAFETY: as in `take`.
-        let cells = unsafe { &mut *self.0.get() };
-        if cells.len() >= KEPT {
+        let cells = unsafe { &mut *self.cells.get() };
+        if cells.len() >= self.kept {
             Self::unload(cells);
         }
         cells.push(cell);
@@ -200,60 +258,82 @@ impl<P: Payload> Magazine<P> {
     fn unload(cells: &mut Vec<Unused<P>>) {
         let batches = P::pool().batches();
         let mut batch = batches.empty.pop().map_or_else(|| Vec::with_capacity(BATCH), |(_, batch)| batch);
-        batch.extend(cells.drain(BATCH..));
+        batch.extend(cells.drain(cells.len() - BATCH..));
         // A full pool gives the batch back, and its cells are freed.
         let _ = batches.full.push(batch);
     }
 }
 
-/// One reference to an event: a pointer that is never null, and nothing else.
-#[repr(transparent)]
-pub struct CellRef<P: Payload>(NonNull<Cell<P>>);
+/// References to one event, or to several events of one batch that follow one another.
+pub struct Share<P: Payload> {
+    cell: NonNull<Cell<P>>,
+    span: Span,
+}
 
-// SAFETY: while several references exist a cell is only read, and all its parts are Send and Sync.
-unsafe impl<P: Payload> Send for CellRef<P> {}
-// SAFETY: as above.
-unsafe impl<P: Payload> Sync for CellRef<P> {}
+/// Which events of a cell: the place of the first in the low half of the word, their number in the high one. One word, so that
+/// a share travels in two registers: taken apart in memory it would be read back while it is still being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span(u64);
 
-impl<P: Payload> std::fmt::Debug for CellRef<P> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("CellRef").field("topic", &self.topic().name()).finish_non_exhaustive()
+impl Span {
+    const ONE: Self = Self::new(0, 1);
+
+    #[inline(always)]
+    const fn new(first: u32, count: u32) -> Self {
+        Self(first as u64 | (count as u64) << 32)
+    }
+
+    #[inline(always)]
+    const fn first(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    const fn count(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 }
 
-impl<P: Payload> CellRef<P> {
-    /// Puts an event into a cell. Each part is written to its place by itself: an envelope that is put together on the stack
-    /// and copied as a whole stalls on store forwarding.
-    #[inline(always)]
-    fn new(topic: &Arc<TopicInfo>, parts: Parts<P>, references: u32) -> Self {
-        let mut cell = match P::magazine(Magazine::take).flatten() {
-            Some(Unused(mut cell)) => {
-                if !Arc::ptr_eq(&cell.topic, topic) {
-                    cell.topic = Arc::clone(topic);
-                }
-                cell
-            }
-            None => Cell::unused(topic),
-        };
-        let envelope = &mut cell.envelope;
-        let Parts { payload, extras, priority, stamp, time_ns, entered_ns } = parts;
-        envelope.stamp = stamp;
-        envelope.time_ns = time_ns;
-        envelope.entered_ns = entered_ns;
-        envelope.priority = priority;
-        *envelope.references.get_mut() = references;
-        // SAFETY: both places are valid, and hold `None`, which needs no dropping: that of an unused cell was taken out.
-        unsafe {
-            std::ptr::write(&raw mut envelope.payload, Some(payload));
-            std::ptr::write(&raw mut envelope.extras, extras);
-        }
-        Self(NonNull::from(Box::leak(cell)))
+// SAFETY: while several references exist a cell is only read, but for its face, which only the embedding touches and only
+// where it holds the one reference there is; all other parts are Send and Sync.
+unsafe impl<P: Payload> Send for Share<P> {}
+// SAFETY: as above.
+unsafe impl<P: Payload> Sync for Share<P> {}
+
+impl<P: Payload> std::fmt::Debug for Share<P> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("Share");
+        shown.field("topic", &self.topic().name()).field("span", &self.span).finish()
     }
+}
+
+impl<P: Payload> Share<P> {
+    /// Puts an event into a cell that one receiver has for itself.
+    #[inline(always)]
+    pub(crate) fn new(access: impl Access, topic: &Arc<TopicInfo>, parts: Parts<P>) -> Self {
+        Self { cell: Cell::filled(access, topic, parts, 1), span: Span::ONE }
+    }
+
+    /// The size of a cell.
+    pub const CELL_BYTES: usize = size_of::<Cell<P>>();
 
     #[inline]
     fn cell(&self) -> &Cell<P> {
         // SAFETY: the cell lives as long as a reference to it, and nobody writes to it meanwhile.
-        unsafe { self.0.as_ref() }
+        unsafe { self.cell.as_ref() }
+    }
+
+    /// Asks for its cell's cache line, which the thread that published it mostly still has.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) {
+        fetch_for_writing(self.cell());
+    }
+
+    /// How many events it refers to; at least one.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.span.count() as usize
     }
 
     /// The topic it was published on.
@@ -262,53 +342,262 @@ impl<P: Payload> CellRef<P> {
         &self.cell().topic
     }
 
-    /// The payload.
+    /// Order and identity of its first event, on the node's hybrid logical clock; those after it have the stamps that follow.
     #[inline]
-    pub fn payload(&self) -> Option<&P> {
-        self.cell().envelope.payload.as_ref()
+    pub fn stamp(&self) -> Stamp {
+        Stamp(self.cell().stamp.0 + u64::from(self.span.first()))
     }
 
-    /// Gives up this reference for the payload itself, if it is the only one.
+    /// Nanoseconds since the Unix epoch: when it entered this node, or what its file or sensor recorded.
+    #[inline]
+    pub fn time_ns(&self) -> i64 {
+        self.cell().time_ns
+    }
+
+    /// When it entered this node, on the node's own time source; where a time was recorded, to the resolution of the stamp.
+    #[inline]
+    pub fn entered_ns(&self) -> i64 {
+        let cell = self.cell();
+        if cell.recorded { cell.stamp.time_ns() } else { cell.time_ns }
+    }
+
+    /// 0 to 3, 3 the most urgent.
+    #[inline]
+    pub fn priority(&self) -> u8 {
+        self.cell().priority
+    }
+
+    /// When it should have been acted on.
+    pub fn deadline_ns(&self) -> Option<i64> {
+        self.cell().extras.as_ref()?.deadline_ns
+    }
+
+    /// What its publisher sent beside the payload.
+    pub fn headers(&self) -> Option<&P::Headers> {
+        self.cell().extras.as_ref()?.headers.as_ref()
+    }
+
+    /// The payload: that of its one event, or that of the whole batch which its events are from.
+    #[inline]
+    pub fn payload(&self) -> Option<&P> {
+        self.cell().payload.as_ref()
+    }
+
+    /// The places of its events in their batch, where they are from one.
+    #[inline]
+    pub fn places(&self) -> Option<Range<usize>> {
+        let (first, count) = (self.span.first() as usize, self.len());
+        self.cell().batch.then(|| first..first + count)
+    }
+
+    /// One of its events.
+    pub fn get(&self, place: usize) -> Option<Self> {
+        if place >= self.len() {
+            return None;
+        }
+        self.cell().references.fetch_add(1, Ordering::Relaxed);
+        Some(Self { cell: self.cell, span: Span::new(self.span.first() + place as u32, 1) })
+    }
+
+    /// Pushes its events into a ring, as many as there is room for; the others come back.
+    pub(crate) fn push_into(self, access: impl Access, ring: &Ring<Self>) -> Result<(), Self> {
+        let Self { cell, span } = *ManuallyDrop::new(self);
+        let place = |index: usize| Self { cell, span: Span::new(span.first() + index as u32, 1) };
+        let pushed = ring.push_many(access, span.count() as usize, place) as u32;
+        if pushed == span.count() {
+            return Ok(());
+        }
+        Err(Self { cell, span: Span::new(span.first() + pushed, span.count() - pushed) })
+    }
+
+    /// Each of its events by itself.
+    pub fn each(self) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || {
+            let share = rest.as_mut()?;
+            let Self { cell, span } = *share;
+            if span.count() == 1 {
+                return rest.take();
+            }
+            share.span = Span::new(span.first() + 1, span.count() - 1);
+            Some(Self { cell, span: Span::new(span.first(), 1) })
+        })
+    }
+
+    /// Whether the events of another share follow its own in the same batch.
+    #[inline(always)]
+    pub(crate) fn is_followed_by(&self, other: &Self) -> bool {
+        self.cell == other.cell && self.span.first() + self.span.count() == other.span.first()
+    }
+
+    /// Takes in the events of another share, which follow its own.
+    #[inline(always)]
+    pub(crate) fn join(&mut self, other: Self) {
+        debug_assert!(self.is_followed_by(&other));
+        self.span = Span::new(self.span.first(), self.span.count() + other.span.count());
+        let _ = ManuallyDrop::new(other);
+    }
+
+    /// Whether nobody else refers to the cell.
+    #[inline]
+    fn is_sole(&self) -> bool {
+        self.cell().references.load(Ordering::Acquire) == self.span.count()
+    }
+
+    /// Gives up this reference for what the cell holds, if it is the only one and the event was published by itself.
     ///
     /// # Errors
-    /// The reference, when others hold the event too.
-    #[inline]
-    pub fn into_payload(mut self) -> Result<P, Self> {
-        if self.cell().envelope.references.load(Ordering::Acquire) != 1 {
+    /// The reference, where that is not so.
+    #[inline(always)]
+    pub fn into_contents(self, access: impl Access) -> Result<Contents<P>, Self> {
+        if self.cell().batch || !self.is_sole() {
             return Err(self);
         }
-        // SAFETY: this is the only reference, and the acquire load orders the reads of those who dropped theirs before.
-        let payload = unsafe { self.0.as_mut() }.envelope.payload.take();
-        match payload {
-            Some(payload) => Ok(payload),
-            None => Err(self),
+        // SAFETY: this is the only reference, and it is forgotten.
+        Ok(unsafe { give_back(ManuallyDrop::new(self).cell, access) })
+    }
+
+    /// The same event in a cell that nobody else refers to: this one where that is so, or a new one. Of several events, the
+    /// first.
+    #[inline]
+    pub fn into_sole(self, access: impl Access) -> Self {
+        if !self.cell().batch && self.is_sole() { self } else { self.copied(access) }
+    }
+
+    #[inline(never)]
+    fn copied(self, access: impl Access) -> Self {
+        let cell = self.cell();
+        let Some(payload) = &cell.payload else { return self };
+        let parts = Parts {
+            payload: payload.part(self.span.first() as usize),
+            extras: cell.extras.as_ref().map(|extras| extras.share()),
+            priority: cell.priority,
+            recorded: cell.recorded,
+            batch: false,
+            stamp: self.stamp(),
+            time_ns: cell.time_ns,
+        };
+        let copy = Self { cell: Cell::filled(access, &cell.topic, parts, 1), span: Span::ONE };
+        self.release(access);
+        copy
+    }
+
+    /// Turns the only reference to a cell into a pointer to the cell's face, which lies at the very start of the cell and is
+    /// then the caller's alone. [`Share::from_face`] turns it back. The face outlives the events of the cell: the embedding
+    /// leaves it in a state that the next event can begin with.
+    #[inline]
+    pub fn into_face(self) -> NonNull<P::Face> {
+        debug_assert!(self.is_sole() && self.span == Span::ONE);
+        ManuallyDrop::new(self).cell.cast()
+    }
+
+    /// The reference that [`Share::into_face`] turned into a pointer.
+    ///
+    /// # Safety
+    /// The pointer came from `into_face` of the same type, and is turned back once; who only borrows the reference must not
+    /// drop it.
+    #[inline]
+    pub unsafe fn from_face(face: NonNull<P::Face>) -> Self {
+        Self { cell: face.cast(), span: Span::ONE }
+    }
+
+    /// Drops the reference, by the magazine that belongs to the access.
+    #[inline]
+    pub fn release(self, access: impl Access) {
+        drop(self.give_up(access));
+    }
+
+    /// Drops the reference, but what it was the last to keep comes out, for the caller to drop: that may run foreign code,
+    /// which may publish.
+    #[inline(always)]
+    pub fn give_up(self, access: impl Access) -> Option<Contents<P>> {
+        let (cell, count) = {
+            let kept = ManuallyDrop::new(self);
+            (kept.cell, kept.span.count())
+        };
+        // SAFETY: the reference was given up just now, by this thread; it is subtracted below.
+        let references = unsafe { &(*cell.as_ptr()).references };
+        // The only owner needs no atomic subtraction.
+        if references.load(Ordering::Acquire) != count {
+            if references.fetch_sub(count, Ordering::Release) != count {
+                return None;
+            }
+            fence(Ordering::Acquire);
         }
+        // SAFETY: this was the last reference.
+        Some(unsafe { give_back(cell, access) })
     }
 }
 
-/// The references to a new event, one for each receiver: their number is set in the cell from the start.
+/// Gives a cell back, and what it held out.
+///
+/// # Safety
+/// Nobody refers to the cell any more, and all who did have done so before.
+#[inline(always)]
+unsafe fn give_back<P: Payload>(cell: NonNull<Cell<P>>, access: impl Access) -> Contents<P> {
+    // SAFETY: passed on; the pointer came from `Box::leak`.
+    let mut cell = unsafe { Box::from_raw(cell.as_ptr()) };
+    let contents = Contents { payload: cell.payload.take(), extras: cell.extras.take() };
+    // Where the thread is ending, the cell is freed.
+    P::magazine(access, |magazine| magazine.give(Unused(cell)));
+    contents
+}
+
+/// What a cell held.
+#[derive(Debug)]
+pub struct Contents<P: Payload> {
+    /// The payload.
+    pub payload: Option<P>,
+    /// What few events have.
+    pub extras: Option<Box<Extras<P>>>,
+}
+
+impl<P: Payload> Clone for Share<P> {
+    fn clone(&self) -> Self {
+        // As for `Arc`: a new reference comes from an existing one, so no order is needed. The count cannot overflow: events
+        // and receivers are bounded to far less.
+        self.cell().references.fetch_add(self.span.count(), Ordering::Relaxed);
+        Self { ..*self }
+    }
+}
+
+impl<P: Payload> Drop for Share<P> {
+    #[inline]
+    fn drop(&mut self) {
+        Self { ..*self }.release(Concurrent);
+    }
+}
+
+/// The references to a new event, or to the events of a new batch: one share for each receiver. Their number is set in the
+/// cell from the start.
 pub(crate) struct Shares<P: Payload> {
     cell: NonNull<Cell<P>>,
+    count: u32,
     left: usize,
 }
 
 impl<P: Payload> Shares<P> {
-    /// Puts an event into a cell that `receivers` will share; at least one.
+    /// Puts `count` events into a cell that `receivers` will share; at least one.
     #[inline(always)]
-    pub(crate) fn new(topic: &Arc<TopicInfo>, parts: Parts<P>, receivers: usize) -> Self {
+    pub(crate) fn new(
+        access: impl Access,
+        topic: &Arc<TopicInfo>,
+        parts: Parts<P>,
+        count: u32,
+        receivers: usize,
+    ) -> Self {
         let left = receivers.max(1);
-        let cell = ManuallyDrop::new(CellRef::new(topic, parts, left as u32));
-        Self { cell: cell.0, left }
+        Self { cell: Cell::filled(access, topic, parts, left as u32 * count), count, left }
     }
 }
 
 impl<P: Payload> Iterator for Shares<P> {
-    type Item = CellRef<P>;
+    type Item = Share<P>;
 
     #[inline]
-    fn next(&mut self) -> Option<CellRef<P>> {
+    fn next(&mut self) -> Option<Share<P>> {
         self.left = self.left.checked_sub(1)?;
-        Some(CellRef(self.cell))
+        Some(Share { cell: self.cell, span: Span::new(0, self.count) })
     }
 }
 
@@ -317,44 +606,5 @@ impl<P: Payload> Drop for Shares<P> {
     fn drop(&mut self) {
         // References that nobody took are counted in the cell all the same.
         self.for_each(drop);
-    }
-}
-
-impl<P: Payload> Deref for CellRef<P> {
-    type Target = Envelope<P>;
-
-    #[inline]
-    fn deref(&self) -> &Envelope<P> {
-        &self.cell().envelope
-    }
-}
-
-impl<P: Payload> Clone for CellRef<P> {
-    fn clone(&self) -> Self {
-        // As for `Arc`: a new reference comes from an existing one, so no order is needed. The count cannot overflow: each
-        // reference takes eight bytes of memory somewhere.
-        self.cell().envelope.references.fetch_add(1, Ordering::Relaxed);
-        Self(self.0)
-    }
-}
-
-impl<P: Payload> Drop for CellRef<P> {
-    #[inline]
-    fn drop(&mut self) {
-        let references = &self.cell().envelope.references;
-        // The only owner needs no atomic subtraction.
-        if references.load(Ordering::Acquire) != 1 {
-            if references.fetch_sub(1, Ordering::Release) != 1 {
-                return;
-            }
-            fence(Ordering::Acquire);
-        }
-        // SAFETY: this was the last reference, and the pointer came from `Box::leak`.
-        let mut cell = unsafe { Box::from_raw(self.0.as_ptr()) };
-        // Before the cell goes back: dropping a payload may run foreign code, which may publish.
-        drop(cell.envelope.payload.take());
-        drop(cell.envelope.extras.take());
-        // Where the thread is ending, the cell is freed.
-        P::magazine(|magazine| magazine.give(Unused(cell)));
     }
 }

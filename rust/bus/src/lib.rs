@@ -33,18 +33,18 @@ mod subscription;
 #[cfg(not(loom))]
 mod topic;
 
-pub use ring::Ring;
+pub use ring::{Access, Concurrent, Consumer, Exclusive, Many, Producer, Ring, Side, Sole};
 pub use signal::{Signal, Wake};
 
 #[cfg(not(loom))]
 pub use {
     books::{Books, Reason},
     bus::{Bus, BusOptions, TapFactory, TapId},
-    cell::{CellRef, Envelope, Extras, Magazine, Payload, Pool},
+    cell::{Contents, Extras, Magazine, Payload, Pool, Share},
     error::{BusError, SyntaxError},
     histogram::{Histogram, Percentiles},
-    publish::{Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Values},
-    subscription::{CAPACITY_MAX, DeadLetter, Overflow, Subscription, SubscriptionOptions, Waiting},
+    publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Unfinished, Values},
+    subscription::{CAPACITY_MAX, DeadLetter, Overflow, Receiver, Subscription, SubscriptionOptions, Waiting},
     topic::{Pattern, TOPIC_BYTES_MAX, TopicInfo, validate_topic},
 };
 
@@ -56,4 +56,4 @@ pub const PRIORITY_NORMAL: u8 = 1;
 /// Events on their way out: dropped by the outermost caller, once it holds no slot and no lock, because dropping a payload
 /// may run foreign code, which may publish.
 #[cfg(not(loom))]
-pub type Victims<P> = smallvec::SmallVec<[CellRef<P>; 4]>;
+pub type Victims<P> = smallvec::SmallVec<[Share<P>; 4]>;

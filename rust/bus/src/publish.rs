@@ -1,14 +1,14 @@
 //! The way of an event from its publisher into the rings.
 
 use crate::books::Reason;
-use crate::cell::{Extras, Parts, Payload, Shares};
+use crate::cell::{Extras, Parts, Payload, Share, Shares};
 use crate::error::BusError;
-use crate::ring::pause;
+use crate::ring::{Access, Concurrent, pause};
 use crate::signal::Wake;
 use crate::subscription::{Offer, Subscription};
 use crate::sync::{full_fence, lock};
 use crate::topic::TopicInfo;
-use crate::{CellRef, PRIORITY_NORMAL, Victims};
+use crate::{PRIORITY_NORMAL, Victims};
 use arc_swap::ArcSwap;
 use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
 use smallvec::SmallVec;
@@ -27,7 +27,7 @@ pub struct NewEvent<P: Payload> {
     /// 0 to 3, 3 the most urgent.
     pub priority: u8,
     /// Deadline and headers.
-    pub extras: Option<Box<Extras<P::Headers>>>,
+    pub extras: Option<Box<Extras<P>>>,
     /// A recorded time, where the event did not happen now.
     pub time_ns: Option<i64>,
 }
@@ -38,6 +38,24 @@ impl<P: Payload> NewEvent<P> {
         Self { payload, priority: PRIORITY_NORMAL, extras: None, time_ns: None }
     }
 }
+
+impl<P: Payload> NewEvent<P> {
+    #[inline(always)]
+    fn parts(self, observed: Observed, batch: bool) -> Parts<P> {
+        let Self { payload, priority, extras, time_ns } = self;
+        let Observed { stamp, time_ns: time, .. } = observed;
+        Parts { payload, extras, priority, recorded: time_ns.is_some(), batch, stamp, time_ns: time }
+    }
+
+    /// One event of it, where it is a batch.
+    fn part(&self, place: usize) -> Self {
+        let extras = self.extras.as_ref().map(|extras| extras.share());
+        Self { payload: self.payload.part(place), priority: self.priority, extras, time_ns: self.time_ns }
+    }
+}
+
+/// The most events that one batch holds.
+pub const BATCH_MAX: usize = 16_384;
 
 /// The fields of one event that one tap reads; a count that differs from what the tap wants means that some were missing.
 pub type Values = SmallVec<[f64; 8]>;
@@ -83,6 +101,8 @@ pub struct Outcome<P: Payload> {
     pub victims: Victims<P>,
     /// Receivers that are full and whose policy is to wait.
     pub blocked: SmallVec<[Blocked<P>; 2]>,
+    /// A receiver that waits while a burst of events has gathered for it: the caller may let it have its turn.
+    pub gathered: Option<Arc<Subscription<P>>>,
     /// Subscriptions whose receivers sleep, or that were closed meanwhile.
     waking: SmallVec<[Arc<Subscription<P>>; 2]>,
     depth: usize,
@@ -90,11 +110,23 @@ pub struct Outcome<P: Payload> {
 
 impl<P: Payload> Default for Outcome<P> {
     fn default() -> Self {
-        Self { victims: SmallVec::new(), blocked: SmallVec::new(), waking: SmallVec::new(), depth: 0 }
+        Self {
+            victims: SmallVec::new(),
+            blocked: SmallVec::new(),
+            gathered: None,
+            waking: SmallVec::new(),
+            depth: 0,
+        }
     }
 }
 
 impl<P: Payload> Outcome<P> {
+    /// Whether nothing is left to the caller, and nothing has to be freed either.
+    #[inline(always)]
+    pub fn is_settled(&self) -> bool {
+        self.victims.is_empty() && self.blocked.is_empty() && self.gathered.is_none() && !self.waking.spilled()
+    }
+
     #[inline(always)]
     fn wake(&mut self) {
         while let Some(subscription) = self.waking.pop() {
@@ -103,11 +135,48 @@ impl<P: Payload> Outcome<P> {
     }
 }
 
-/// An event that waits for room in one subscription. Dropping it gives up, counted as cancelled.
+/// A publish that left something to see to.
+#[derive(Debug)]
+pub struct Unfinished<P: Payload> {
+    /// Why nobody has received the event, where that is so.
+    pub published: Result<(), Box<BusError>>,
+    /// What the caller sees to.
+    pub outcome: Outcome<P>,
+}
+
+impl<P: Payload> Unfinished<P> {
+    fn outcome(place: &mut Option<Box<Self>>) -> &mut Outcome<P> {
+        let new = || Box::new(Self { published: Ok(()), outcome: Outcome::default() });
+        &mut place.get_or_insert_with(new).outcome
+    }
+
+    #[cold]
+    fn failed(error: Box<BusError>) -> Option<Box<Self>> {
+        Some(Box::new(Self { published: Err(error), outcome: Outcome::default() }))
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn offer_unusually<P: Payload>(
+    access: impl Access,
+    subscription: &Arc<Subscription<P>>,
+    share: Share<P>,
+    priority: u8,
+    unfinished: &mut Option<Box<Unfinished<P>>>,
+) {
+    let outcome = Unfinished::outcome(unfinished);
+    if let Offer::Full(rest) = subscription.offer(access, share, priority, &mut outcome.victims) {
+        outcome.blocked.push(Blocked { subscription: Arc::clone(subscription), rest: Some(rest), priority });
+    }
+}
+
+/// Events that wait for room in one subscription. Dropping it gives up, counted as cancelled.
 #[derive(Debug)]
 pub struct Blocked<P: Payload> {
     subscription: Arc<Subscription<P>>,
-    cell: Option<CellRef<P>>,
+    rest: Option<Share<P>>,
+    priority: u8,
 }
 
 impl<P: Payload> Blocked<P> {
@@ -116,24 +185,28 @@ impl<P: Payload> Blocked<P> {
         &self.subscription
     }
 
-    /// Tries again; `true` when the event is in the ring, or the subscription was closed and has counted it.
-    pub fn retry(&mut self, victims: &mut Victims<P>) -> bool {
-        if let Some(cell) = self.cell.take() {
-            self.cell = self.subscription.retry(cell, victims).err();
+    /// Tries again; `true` when all events are in the ring, or the subscription was closed and has counted them.
+    pub fn retry(&mut self, access: impl Access, victims: &mut Victims<P>) -> bool {
+        if let Some(rest) = self.rest.take() {
+            self.rest = self.subscription.retry(access, rest, victims).err();
         }
-        self.cell.is_none()
+        self.rest.is_none()
+    }
+
+    /// Whether there is any room; without trying, so at any time.
+    pub fn has_room(&self) -> bool {
+        self.subscription.is_closed() || self.subscription.has_room(self.priority)
     }
 
     /// Whether so much room was made that going on is worth it; until then a patient publisher does not try again.
     pub fn has_credit(&self) -> bool {
-        let closed = self.subscription.is_closed();
-        closed || self.cell.as_ref().is_none_or(|cell| self.subscription.has_credit(cell.priority))
+        self.subscription.is_closed() || self.subscription.has_credit(self.priority)
     }
 
     /// Stops waiting, for a reason that is counted.
     pub fn give_up(mut self, reason: Reason, victims: &mut Victims<P>) {
-        if let Some(cell) = self.cell.take() {
-            self.subscription.reject(cell, reason, victims);
+        if let Some(rest) = self.rest.take() {
+            self.subscription.reject(rest, reason, victims);
         }
     }
 
@@ -150,9 +223,9 @@ impl<P: Payload> Blocked<P> {
 
 impl<P: Payload> Drop for Blocked<P> {
     fn drop(&mut self) {
-        if let Some(cell) = self.cell.take() {
+        if let Some(rest) = self.rest.take() {
             let mut victims = Victims::new();
-            self.subscription.reject(cell, Reason::Cancelled, &mut victims);
+            self.subscription.reject(rest, Reason::Cancelled, &mut victims);
         }
     }
 }
@@ -165,18 +238,49 @@ pub(crate) struct Core {
     pub(crate) closed: AtomicBool,
 }
 
+/// The subscriptions and taps of a route.
+type Arrangement<P> = (Vec<Arc<Subscription<P>>>, Vec<Arc<dyn Tap<P>>>);
+
 /// Where the events of a topic go.
 pub(crate) struct Route<P: Payload> {
     pub(crate) subscriptions: Vec<Arc<Subscription<P>>>,
     pub(crate) taps: Vec<Arc<dyn Tap<P>>>,
     /// Whether any of the subscriptions is bounded in bytes.
     measured: bool,
+    /// Whether publishing on it runs no foreign code, and all who take part hold the lock that exclusive access stands for.
+    exclusive: bool,
 }
 
 impl<P: Payload> Route<P> {
-    pub(crate) fn new(subscriptions: Vec<Arc<Subscription<P>>>, taps: Vec<Arc<dyn Tap<P>>>) -> Self {
+    /// `shared` where the topic itself is used by those who do not hold the lock.
+    pub(crate) fn new(subscriptions: Vec<Arc<Subscription<P>>>, taps: Vec<Arc<dyn Tap<P>>>, shared: bool) -> Self {
         let measured = subscriptions.iter().any(|subscription| subscription.options().capacity_bytes.is_some());
-        Self { subscriptions, taps, measured }
+        let shared = shared || subscriptions.iter().any(|subscription| subscription.is_shared());
+        let exclusive = !shared && !measured && taps.is_empty();
+        Self { subscriptions, taps, measured, exclusive }
+    }
+
+    /// A receiver that waits for its turn, unless it was too slow to be waited for.
+    #[cold]
+    fn gathered(&self) -> Option<Arc<Subscription<P>>> {
+        let waits = |subscription: &&Arc<Subscription<P>>| {
+            let waiting = subscription.waiting();
+            let waits = waiting.receivers.load(Ordering::Relaxed) > 0 && subscription.is_ready();
+            waits && !waiting.impatient.load(Ordering::Relaxed)
+        };
+        self.subscriptions.iter().find(waits).cloned()
+    }
+
+    /// After the rings are filled: notes who has to be woken, and who waits for its turn.
+    #[inline(never)]
+    fn settle_unusually(&self, burst: bool, unfinished: &mut Option<Box<Unfinished<P>>>) {
+        let mut unsettled = self.subscriptions.iter().filter(|subscription| subscription.wants_settling()).peekable();
+        if unsettled.peek().is_some() {
+            Unfinished::outcome(unfinished).waking.extend(unsettled.cloned());
+        }
+        if burst && let Some(receiver) = self.gathered() {
+            Unfinished::outcome(unfinished).gathered = Some(receiver);
+        }
     }
 
     /// Whether publishing on it runs no foreign code.
@@ -187,10 +291,11 @@ impl<P: Payload> Route<P> {
 
 /// A topic of a bus; publishers hold it.
 ///
-/// A publisher that finds nobody else publishing on the topic borrows the route for the time of one publish, which costs
-/// one exchange of a flag instead of the two of a protected load, and counts without further ones. Who finds the flag
-/// taken does not wait for it, but loads the route in the protected way: publishing stays lock-free. A change of routes
-/// does wait for the flag; its holder runs no foreign code and takes no lock that the changer could hold.
+/// A publisher whose access is exclusive uses the route as it lies there. Among others, one that finds nobody else publishing
+/// on the topic borrows the route for the time of one publish, which costs one exchange of a flag instead of the two of a
+/// protected load, and counts without further ones. Who finds the flag taken does not wait for it, but loads the route in
+/// the protected way: publishing stays lock-free. A change of routes does wait for the flag; its holder runs no foreign
+/// code and takes no lock that the changer could hold.
 pub struct Topic<P: Payload> {
     info: Arc<TopicInfo>,
     core: Arc<Core>,
@@ -199,9 +304,15 @@ pub struct Topic<P: Payload> {
     borrowed: AtomicBool,
     lent: UnsafeCell<Lent<P>>,
     published_beside: AtomicU64,
+    /// Whether it is published on by those who do not hold the lock that exclusive access stands for.
+    shared: AtomicBool,
     /// The critical section of a guarded topic.
     section: Mutex<()>,
 }
+
+/// After how many events of a topic its publisher looks whether somebody waits for its turn to receive them. Their cells
+/// are then still in the caches.
+pub const BURST: u64 = 4096;
 
 /// What the holder of the flag `borrowed` has for itself.
 struct Lent<P: Payload> {
@@ -209,8 +320,20 @@ struct Lent<P: Payload> {
     published: AtomicU64,
 }
 
-// SAFETY: what is lent is touched only by the holder of the flag `borrowed`, taken by an acquiring exchange and given back
-// by a releasing store; the count of publishes is read by others, and is atomic. All parts are Send and Sync.
+impl<P: Payload> Lent<P> {
+    /// Counts publishes; only for who has it for itself. Says whether a burst is full.
+    #[inline(always)]
+    fn count(&self, events: usize) -> bool {
+        let before = self.published.load(Ordering::Relaxed);
+        let after = before + events as u64;
+        self.published.store(after, Ordering::Relaxed);
+        before / BURST != after / BURST
+    }
+}
+
+// SAFETY: what is lent is changed only by the holder of the flag `borrowed`, taken by an acquiring exchange and given back
+// by a releasing store. Exclusive access reads it without the flag: there the changer holds the same lock, and nobody
+// without the lock counts in it. The count of publishes is read by others, and is atomic. All parts are Send and Sync.
 unsafe impl<P: Payload> Sync for Topic<P> {}
 
 /// The flag `borrowed` of a topic, held.
@@ -247,6 +370,7 @@ impl<P: Payload> Topic<P> {
             borrowed: AtomicBool::new(false),
             lent: UnsafeCell::new(Lent { route, published: AtomicU64::new(0) }),
             published_beside: AtomicU64::new(0),
+            shared: AtomicBool::new(false),
             section: Mutex::new(()),
         }
     }
@@ -259,14 +383,23 @@ impl<P: Payload> Topic<P> {
         (!self.borrowed.swap(true, Ordering::Acquire)).then(|| Borrowed(self))
     }
 
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_shared(&self) {
+        self.shared.store(true, Ordering::Relaxed);
+    }
+
     /// Where its events go at this moment.
     pub(crate) fn route(&self) -> Arc<Route<P>> {
         self.route.load_full()
     }
 
-    /// Changes where its events go. Every publish that begins after this takes the new route.
-    pub(crate) fn change_route(&self, route: Route<P>) {
-        let route = Arc::new(route);
+    /// Changes where its events go, which taps see them. Every publish that begins after this takes the new route.
+    pub(crate) fn rearrange(&self, change: impl FnOnce(&Route<P>) -> Arrangement<P>) {
+        let (subscriptions, taps) = change(&self.route());
+        let route = Arc::new(Route::new(subscriptions, taps, self.is_shared()));
         self.route.store(Arc::clone(&route));
         let mut attempts = 0;
         let borrowed = loop {
@@ -280,6 +413,11 @@ impl<P: Payload> Topic<P> {
         drop(borrowed);
         // Only now: dropping subscriptions may take long.
         drop(before);
+    }
+
+    /// Makes its route anew, after something that the route remembers of its subscriptions has changed.
+    pub(crate) fn rearrange_as_it_is(&self) {
+        self.rearrange(|route| (route.subscriptions.clone(), route.taps.clone()));
     }
 
     /// Its name and node.
@@ -304,22 +442,156 @@ impl<P: Payload> Topic<P> {
     /// # Errors
     /// [`BusError::Closed`], [`BusError::GuardLoop`], [`BusError::Clock`]; nobody has received the event then. Boxed, so that
     /// success fits into registers.
-    // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
-    // stalls on store forwarding, which costs more than everything else here but the atomics.
-    #[inline(always)]
-    pub fn publish(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
-        let core = &*self.core;
-        if core.closed.load(Ordering::Relaxed) {
-            return Err(Box::new(BusError::Closed));
+    pub fn publish<A: Access>(
+        &self,
+        access: A,
+        event: NewEvent<P>,
+        outcome: &mut Outcome<P>,
+    ) -> Result<Stamp, Box<BusError>> {
+        self.refuse_closed()?;
+        if let Some(lent) = self.lent_exclusively::<A>() {
+            let observed = self.observe(access, event.time_ns, 1)?;
+            lent.count(1);
+            self.enqueue(access, &lent.route, event.parts(observed, false), 1, outcome);
+            outcome.wake();
+            return Ok(observed.stamp);
         }
+        self.publish_shared(event, outcome)
+    }
+
+    /// As [`Topic::publish`] for an event that has nothing but a payload and a priority. Where everything went the usual way,
+    /// there is nothing to see to.
+    // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
+    // stalls on store forwarding, which costs more than everything else here.
+    #[inline(always)]
+    pub fn publish_payload<A: Access>(&self, access: A, payload: P, priority: u8) -> Option<Box<Unfinished<P>>> {
+        let Some(lent) = self.lent_exclusively::<A>() else { return self.publish_unusually(payload, priority) };
+        if self.core.closed.load(Ordering::Relaxed) {
+            return self.publish_unusually(payload, priority);
+        }
+        let Observed { stamp, time_ns, .. } = match self.observe(access, None, 1) {
+            Ok(observed) => observed,
+            Err(error) => return Unfinished::failed(error),
+        };
+        let parts = Parts { payload, extras: None, priority, recorded: false, batch: false, stamp, time_ns };
+        let burst = lent.count(1);
+        let mut unfinished = None;
+        // One subscription goes straight through: what is kept for several would be kept in memory.
+        if let [subscription] = &*lent.route.subscriptions {
+            let share = Share::new(access, &self.info, parts);
+            if let Err(share) = subscription.offer_plainly(access, share, priority) {
+                offer_unusually(access, subscription, share, priority, &mut unfinished);
+            }
+            if burst || subscription.wants_settling() {
+                lent.route.settle_unusually(burst, &mut unfinished);
+            }
+        } else {
+            self.push_to_several(access, &lent.route, parts, &mut unfinished);
+            lent.route.settle_unusually(burst, &mut unfinished);
+        }
+        if let Some(unfinished) = &mut unfinished {
+            unfinished.outcome.wake();
+        }
+        unfinished
+    }
+
+    #[inline(never)]
+    fn push_to_several(
+        &self,
+        access: impl Access,
+        route: &Route<P>,
+        parts: Parts<P>,
+        unfinished: &mut Option<Box<Unfinished<P>>>,
+    ) {
+        let priority = parts.priority;
+        let mut shares = Shares::new(access, &self.info, parts, 1, route.subscriptions.len());
+        for (subscription, share) in route.subscriptions.iter().zip(&mut shares) {
+            if let Err(share) = subscription.offer_plainly(access, share, priority) {
+                offer_unusually(access, subscription, share, priority, unfinished);
+            }
+        }
+        if route.subscriptions.is_empty() {
+            // Nobody wants it; it is dropped with the other victims.
+            Unfinished::outcome(unfinished).victims.extend(shares);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_unusually(&self, payload: P, priority: u8) -> Option<Box<Unfinished<P>>> {
+        let mut outcome = Outcome::default();
+        let published = self.refuse_closed().and_then(|()| {
+            self.publish_shared(NewEvent { priority, ..NewEvent::new(payload) }, &mut outcome).map(drop)
+        });
+        (published.is_err() || !outcome.is_settled()).then(|| Box::new(Unfinished { published, outcome }))
+    }
+
+    /// Publishes the events of a batch in one step: a payload that has as many parts. Their stamps follow one another; all else
+    /// they have in common.
+    ///
+    /// # Errors
+    /// Those of [`Topic::publish`], and [`BusError::Option`] for a count out of range. Where guards watch the topic, the events
+    /// before the one that is refused have been published.
+    pub fn publish_batch<A: Access>(
+        &self,
+        access: A,
+        batch: NewEvent<P>,
+        count: usize,
+        outcome: &mut Outcome<P>,
+    ) -> Result<(), Box<BusError>> {
+        self.refuse_closed()?;
+        if !(1..=BATCH_MAX).contains(&count) {
+            let allowed = "it must hold 1 to 16384 events";
+            return Err(Box::new(BusError::Option { name: "batch", value: count.to_string().into(), allowed }));
+        }
+        if let Some(lent) = self.lent_exclusively::<A>() {
+            let observed = self.observe(access, batch.time_ns, count)?;
+            self.enqueue(access, &lent.route, batch.parts(observed, true), count as u32, outcome);
+            if lent.count(count) {
+                outcome.gathered = lent.route.gathered();
+            }
+            outcome.wake();
+            return Ok(());
+        }
+        let route = self.route.load();
+        if !route.is_plain() {
+            drop(route);
+            return (0..count).try_for_each(|place| self.publish_shared(batch.part(place), outcome).map(drop));
+        }
+        let observed = self.observe(Concurrent, batch.time_ns, count)?;
+        self.published_beside.fetch_add(count as u64, Ordering::Relaxed);
+        self.enqueue(Concurrent, &route, batch.parts(observed, true), count as u32, outcome);
+        drop(route);
+        outcome.wake();
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn refuse_closed(&self) -> Result<(), Box<BusError>> {
+        if self.core.closed.load(Ordering::Relaxed) { Err(Box::new(BusError::Closed)) } else { Ok(()) }
+    }
+
+    /// What is lent, where the access is exclusive and all who take part hold the lock: nobody changes it before the caller
+    /// lets go of the lock.
+    #[inline(always)]
+    fn lent_exclusively<A: Access>(&self) -> Option<&Lent<P>> {
+        if !A::EXCLUSIVE {
+            return None;
+        }
+        // SAFETY: see the implementation of `Sync`.
+        let lent = unsafe { &*self.lent.get() };
+        lent.route.exclusive.then_some(lent)
+    }
+
+    /// Publishes where others publish at the same time, or guards watch.
+    fn publish_shared(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
         let Some(borrowed) = self.borrow() else { return self.publish_beside(event, outcome) };
         let lent = borrowed.lent();
         if lent.route.is_plain() {
             // Where this fails, the flag is given back before the event is dropped, which may run foreign code.
-            let observed = self.observe(event.time_ns)?;
-            lent.published.store(lent.published.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            self.enqueue(&lent.route, event, observed, outcome);
-            self.settle(&lent.route, outcome);
+            let observed = self.observe(Concurrent, event.time_ns, 1)?;
+            lent.count(1);
+            self.enqueue(Concurrent, &lent.route, event.parts(observed, false), 1, outcome);
             drop(borrowed);
             outcome.wake();
             return Ok(observed.stamp);
@@ -339,21 +611,33 @@ impl<P: Payload> Topic<P> {
             event.payload.measure();
         }
         if route.taps.is_empty() {
-            let observed = self.observe(event.time_ns)?;
-            self.enqueue(&route, event, observed, outcome);
-            self.settle(&route, outcome);
+            let observed = self.observe(Concurrent, event.time_ns, 1)?;
+            self.enqueue(Concurrent, &route, event.parts(observed, false), 1, outcome);
             outcome.wake();
             return Ok(observed.stamp);
         }
         self.publish_guarded(&route, event, outcome)
     }
 
-    /// Time and stamp of an event that enters now.
+    /// Time and stamp of an event that enters now; of several, the first stamp.
     #[inline(always)]
-    fn observe(&self, recorded_ns: Option<i64>) -> Result<Observed, Box<BusError>> {
+    fn observe<A: Access>(
+        &self,
+        _access: A,
+        recorded_ns: Option<i64>,
+        count: usize,
+    ) -> Result<Observed, Box<BusError>> {
         // Unordered: the stamp never steps back by itself, and the line after it holds that of the topic's times.
         let entered_ns = self.core.source.now_unordered_ns();
-        let stamp = self.core.clock.now_at(entered_ns).map_err(BusError::clock)?;
+        let clock = &self.core.clock;
+        let stamp = if A::EXCLUSIVE {
+            // SAFETY: the access says that the caller holds the lock, and who stamps without it has said so to the clock
+            // (`Bus::share`).
+            unsafe { clock.now_exclusively_at(entered_ns, count) }
+        } else {
+            clock.now_many_at(entered_ns, count).map(|mut stamps| stamps.next().unwrap_or_default())
+        };
+        let stamp = stamp.map_err(BusError::clock)?;
         Ok(Observed { stamp, time_ns: self.not_before_last(recorded_ns, entered_ns), entered_ns })
     }
 
@@ -386,9 +670,9 @@ impl<P: Payload> Topic<P> {
                 firings.push((index, firing));
             }
         }
-        self.enqueue(route, event, observed, outcome);
+        self.push(Concurrent, route, event.parts(observed, false), 1, outcome);
         drop(section);
-        self.settle(route, outcome);
+        self.settle(Concurrent, route, outcome);
         outcome.wake();
         outcome.depth += 1;
         for (index, firing) in firings {
@@ -422,28 +706,50 @@ impl<P: Payload> Topic<P> {
     }
 
     #[inline(always)]
-    fn enqueue(&self, route: &Route<P>, event: NewEvent<P>, observed: Observed, outcome: &mut Outcome<P>) {
-        let NewEvent { payload, priority, extras, time_ns: _ } = event;
-        let Observed { stamp, time_ns, entered_ns } = observed;
-        let parts = Parts { payload, extras, priority, stamp, time_ns, entered_ns };
-        let shares = Shares::new(&self.info, parts, route.subscriptions.len());
+    fn enqueue(
+        &self,
+        access: impl Access,
+        route: &Route<P>,
+        parts: Parts<P>,
+        count: u32,
+        outcome: &mut Outcome<P>,
+    ) {
+        self.push(access, route, parts, count, outcome);
+        self.settle(access, route, outcome);
+    }
+
+    #[inline(always)]
+    fn push(
+        &self,
+        access: impl Access,
+        route: &Route<P>,
+        parts: Parts<P>,
+        count: u32,
+        outcome: &mut Outcome<P>,
+    ) {
+        let priority = parts.priority;
+        let shares = Shares::new(access, &self.info, parts, count, route.subscriptions.len());
         if route.subscriptions.is_empty() {
             // Nobody wants it; it is dropped with the other victims.
             outcome.victims.extend(shares);
             return;
         }
-        for (subscription, cell) in route.subscriptions.iter().zip(shares) {
-            if let Offer::Full(cell) = subscription.offer(cell, priority, &mut outcome.victims) {
-                outcome.blocked.push(Blocked { subscription: Arc::clone(subscription), cell: Some(cell) });
+        for (subscription, share) in route.subscriptions.iter().zip(shares) {
+            if let Offer::Full(rest) = subscription.offer(access, share, priority, &mut outcome.victims) {
+                let subscription = Arc::clone(subscription);
+                outcome.blocked.push(Blocked { subscription, rest: Some(rest), priority });
             }
         }
     }
 
-    /// After the rings are filled: one fence for all receivers, then a look at who has to be woken. Waking itself comes after
-    /// the route is given back, because it may take long.
+    /// After the rings are filled: one fence for all receivers, then a look at who has to be woken. Who holds the lock that
+    /// receivers hold too when they register needs none. Waking itself comes after the route is given back, because it may
+    /// take long.
     #[inline(always)]
-    fn settle(&self, route: &Route<P>, outcome: &mut Outcome<P>) {
-        full_fence();
+    fn settle<A: Access>(&self, _access: A, route: &Route<P>, outcome: &mut Outcome<P>) {
+        if !A::EXCLUSIVE {
+            full_fence();
+        }
         for subscription in &route.subscriptions {
             if subscription.wants_settling() {
                 outcome.waking.push(Arc::clone(subscription));

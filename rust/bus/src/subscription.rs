@@ -4,25 +4,37 @@
 //! publisher wait. Rings are made when their priority is first used.
 
 use crate::books::{Books, Ledger, Reason};
-use crate::cell::{CellRef, Payload};
+use crate::cell::{Payload, Share};
 use crate::error::BusError;
 use crate::histogram::{Histogram, Percentiles};
-use crate::ring::Ring;
+use crate::ring::{Access, Concurrent, Ring};
 use crate::signal::{Signal, Wake};
 use crate::sync::{full_fence, lock};
 use crate::topic::Pattern;
-use crate::{PRIORITIES, Victims};
+use crate::{PRIORITIES, PRIORITY_NORMAL, Victims};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// The largest capacity of a subscription.
 pub const CAPACITY_MAX: usize = 1 << 26;
-/// How many events of a priority are timed one by one before only every sixteenth is.
+/// How many events of a priority are timed one by one before only every sixty-fourth is.
 const TIMED_FIRST: u64 = 1024;
-const TIMED_EVERY: u64 = 16;
+const TIMED_EVERY: u64 = 64;
 /// Waiting publishers go on when all but this part of a ring is free again.
 const CREDIT_SHARE: usize = 8;
+
+/// How many events ahead a receiver asks the publisher's cache for the cells that it will read.
+const AHEAD: u64 = 16;
+
+/// It was closed.
+const CLOSED: u8 = 1;
+/// It hands nothing out for the time being.
+const PAUSED: u8 = 2;
+/// Somebody takes part who does not hold the lock that exclusive access stands for.
+const SHARED: u8 = 4;
+/// It is bounded in bytes.
+const MEASURED: u8 = 8;
 
 /// What happens to an event that finds its subscription full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +83,7 @@ impl Default for SubscriptionOptions {
 #[derive(Debug)]
 pub struct DeadLetter<P: Payload> {
     /// The event.
-    pub event: CellRef<P>,
+    pub event: Share<P>,
     /// Why it was not delivered.
     pub reason: Reason,
 }
@@ -81,7 +93,16 @@ pub(crate) enum Offer<P: Payload> {
     /// It is in the ring, or its fate has been counted.
     Settled,
     /// The ring is full and the policy is to wait.
-    Full(CellRef<P>),
+    Full(Share<P>),
+}
+
+/// Who receives, as the embedding tells threads apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Receiver {
+    /// Tells the thread from every other that receives at the same time; quick to get.
+    pub token: u64,
+    /// Asked where the token is another than the last: the thread's number, never zero, never that of another thread.
+    pub number: fn() -> u64,
 }
 
 /// Who waits at this moment, having let go of whatever it held for that: hints for the other side, never more.
@@ -95,17 +116,25 @@ pub struct Waiting {
     pub impatient: AtomicBool,
 }
 
+/// What every publisher reads, side by side: with a thousand receivers each further cache line of each costs as much as the
+/// push itself.
+#[derive(Debug)]
+#[repr(C, align(128))]
+struct Front<P: Payload> {
+    rings: [OnceLock<Box<Ring<Share<P>>>>; PRIORITIES],
+    /// What is out of the ordinary, as bits.
+    state: AtomicU8,
+    used: AtomicU8,
+    items: Signal,
+}
+
 /// A subscription, shared between the routes that lead to it and those who receive from it.
 #[derive(Debug)]
 pub struct Subscription<P: Payload> {
-    // Read by every publisher, after its fence.
-    items: Signal,
-    closed: AtomicBool,
-    paused: AtomicBool,
-    used: AtomicU8,
-    rings: [OnceLock<Ring<CellRef<P>>>; PRIORITIES],
+    front: Front<P>,
     space: Signal,
-    /// The thread that received last, as the embedding counts threads; zero for none.
+    /// The thread that received last: what it is told by, and its number; zero for none.
+    receiver_token: AtomicU64,
     receiver: AtomicU64,
     bytes: AtomicUsize,
     ledger: Ledger,
@@ -142,12 +171,14 @@ impl<P: Payload> Subscription<P> {
             });
         }
         Ok(Self {
-            items: Signal::default(),
-            closed: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
-            used: AtomicU8::new(0),
-            rings: std::array::from_fn(|_| OnceLock::new()),
+            front: Front {
+                rings: std::array::from_fn(|_| OnceLock::new()),
+                state: AtomicU8::new(if options.capacity_bytes.is_some() { MEASURED } else { 0 }),
+                used: AtomicU8::new(0),
+                items: Signal::default(),
+            },
             space: Signal::default(),
+            receiver_token: AtomicU64::new(0),
             receiver: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
             ledger: Ledger::default(),
@@ -172,18 +203,22 @@ impl<P: Payload> Subscription<P> {
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.front.state.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Whether it hands nothing out for the time being.
     pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Acquire)
+        self.front.state.load(Ordering::Acquire) & PAUSED != 0
     }
 
     /// Stops or resumes handing out; what arrives meanwhile waits under the overflow policy.
     pub fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
-        self.items.notify();
+        if paused {
+            self.front.state.fetch_or(PAUSED, Ordering::Release);
+        } else {
+            self.front.state.fetch_and(!PAUSED, Ordering::Release);
+        }
+        self.front.items.notify();
     }
 
     /// The thread that received last, zero for none.
@@ -213,7 +248,7 @@ impl<P: Payload> Subscription<P> {
 
     /// Where receivers wait for [`Subscription::is_ready`].
     pub fn items(&self) -> &Signal {
-        &self.items
+        &self.front.items
     }
 
     /// The books, exact while no call is in progress.
@@ -228,137 +263,192 @@ impl<P: Payload> Subscription<P> {
     }
 
     /// How long events waited between entering the node and being received: the first 1 024 of each priority, then every
-    /// sixteenth.
+    /// sixty-fourth.
     pub fn latency(&self) -> Percentiles {
         self.latency.get().map(Histogram::percentiles).unwrap_or_default()
     }
 
-    fn rings(&self) -> impl Iterator<Item = &Ring<CellRef<P>>> {
-        self.rings.iter().rev().filter_map(OnceLock::get)
+    /// Whether exclusive access is refused it.
+    #[inline(always)]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.front.state.load(Ordering::Relaxed) & SHARED != 0
     }
 
-    fn ring(&self, priority: u8) -> &Ring<CellRef<P>> {
+    /// From now on it is used by those too who do not hold the lock that exclusive access stands for. The caller holds it.
+    pub(crate) fn set_shared(&self) {
+        self.front.state.fetch_or(SHARED, Ordering::Relaxed);
+    }
+
+    fn rings(&self) -> impl Iterator<Item = &Ring<Share<P>>> {
+        self.front.rings.iter().rev().filter_map(OnceLock::get).map(Box::as_ref)
+    }
+
+    #[inline(always)]
+    fn ring(&self, priority: u8) -> &Ring<Share<P>> {
         let level = usize::from(priority).min(PRIORITIES - 1);
-        self.rings[level].get_or_init(|| {
-            self.used.fetch_or(1 << level, Ordering::Release);
-            Ring::new(self.options.capacity)
+        self.front.rings[level].get_or_init(|| {
+            self.front.used.fetch_or(1 << level, Ordering::Release);
+            Box::new(Ring::new(self.options.capacity))
         })
     }
 
-    /// Offers an event under the overflow policy. Who must be dropped goes to `victims`, to be dropped by the caller once it
-    /// holds nothing. The caller then passes a full fence and calls [`Subscription::settle`].
+    /// Offers events under the overflow policy, one by one where not all find room. Who must be dropped goes to `victims`, to be
+    /// dropped by the caller once it holds nothing. The caller then passes a full fence, unless its access is exclusive, and
+    /// calls [`Subscription::settle`].
     #[inline(always)]
-    pub(crate) fn offer(&self, cell: CellRef<P>, priority: u8, victims: &mut Victims<P>) -> Offer<P> {
-        match self.try_push(cell, priority) {
+    pub(crate) fn offer(
+        &self,
+        access: impl Access,
+        share: Share<P>,
+        priority: u8,
+        victims: &mut Victims<P>,
+    ) -> Offer<P> {
+        // The priority is handed in: the cell has just been written, and reading it back would wait for that.
+        match self.try_push(access, share, priority) {
             Ok(()) => Offer::Settled,
-            Err(cell) => self.overflow(cell, victims),
+            Err(rest) => self.overflow(access, rest, victims),
         }
     }
 
+    /// Offers an event in the short way: where nothing is out of the ordinary and there is room.
+    ///
+    /// # Errors
+    /// The event, which is to be offered in the general way.
     #[inline(always)]
-    fn try_push(&self, cell: CellRef<P>, priority: u8) -> Result<(), CellRef<P>> {
-        // Handed in: the cell has just been written, and reading it back would wait for that.
+    pub(crate) fn offer_plainly(&self, access: impl Access, event: Share<P>, priority: u8) -> Result<(), Share<P>> {
+        match self.front.rings.get(usize::from(priority)).and_then(OnceLock::get) {
+            Some(ring) => ring.push_with(access, event),
+            None => Err(event),
+        }
+    }
+
+    /// Pushes as many of the events as there is room for; the others come back.
+    #[inline(always)]
+    fn try_push(&self, access: impl Access, share: Share<P>, priority: u8) -> Result<(), Share<P>> {
         let ring = self.ring(priority);
-        let Some(limit) = self.options.capacity_bytes else { return ring.push(cell) };
-        let bytes = cell.payload().map_or(0, Payload::bytes);
+        if let Some(limit) = self.options.capacity_bytes {
+            return self.try_push_measured(access, ring, share, limit);
+        }
+        if share.len() == 1 { ring.push_with(access, share) } else { share.push_into(access, ring) }
+    }
+
+    /// As [`Subscription::try_push`] where bytes are counted: then events are not published in batches.
+    fn try_push_measured(
+        &self,
+        access: impl Access,
+        ring: &Ring<Share<P>>,
+        event: Share<P>,
+        limit: usize,
+    ) -> Result<(), Share<P>> {
+        let bytes = event.payload().map_or(0, Payload::bytes);
         // Reserved first, so that several publishers together cannot pass the bound.
         if self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > limit {
             self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-            return Err(cell);
+            return Err(event);
         }
-        ring.push(cell).inspect_err(|_| {
+        ring.push_with(access, event).inspect_err(|_| {
             self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         })
     }
 
-    fn try_push_again(&self, cell: CellRef<P>) -> Result<(), CellRef<P>> {
-        let priority = cell.priority;
-        self.try_push(cell, priority)
-    }
-
     #[cold]
-    fn overflow(&self, mut cell: CellRef<P>, victims: &mut Victims<P>) -> Offer<P> {
-        let too_large = |limit: usize| cell.payload().is_some_and(|payload| payload.bytes() > limit);
+    fn overflow(&self, access: impl Access, mut rest: Share<P>, victims: &mut Victims<P>) -> Offer<P> {
+        let too_large = |limit: usize| rest.payload().is_some_and(|payload| payload.bytes() > limit);
         if self.options.capacity_bytes.is_some_and(too_large) {
-            self.turn_away(cell, Reason::TooLarge, victims);
+            self.turn_away(rest, Reason::TooLarge, victims);
             return Offer::Settled;
         }
         match self.options.overflow {
-            Overflow::Block => return Offer::Full(cell),
-            Overflow::DropNewest => self.reject(cell, Reason::Overflow, victims),
-            Overflow::DeadLetter => self.turn_away(cell, Reason::Overflow, victims),
+            Overflow::Block => return Offer::Full(rest),
+            Overflow::DropNewest => self.reject(rest, Reason::Overflow, victims),
+            Overflow::DeadLetter => rest.each().for_each(|event| self.turn_away(event, Reason::Overflow, victims)),
             Overflow::DropOldest => loop {
-                if let Some((_, victim)) = self.evict_one(cell.priority) {
-                    self.release_bytes(&victim);
-                    self.ledger.evict(Reason::Overflow);
-                    victims.push(victim);
-                }
-                match self.try_push_again(cell) {
+                let priority = rest.priority();
+                self.make_room(access, priority, victims);
+                match self.try_push(access, rest, priority) {
                     Ok(()) => break,
-                    Err(back) => cell = back,
+                    Err(back) => rest = back,
                 }
             },
         }
         Offer::Settled
     }
 
-    /// The event that makes room for one of `priority`: the oldest of its own priority; where the bound in bytes is what
+    /// Drops the event that makes room for one of `priority`: the oldest of its own priority; where the bound in bytes is what
     /// is exceeded and its own priority has none, the oldest of the least urgent.
-    fn evict_one(&self, priority: u8) -> Option<(u64, CellRef<P>)> {
+    fn make_room(&self, access: impl Access, priority: u8, victims: &mut Victims<P>) {
         let own = self.ring(priority);
-        if own.len() >= own.capacity() || self.options.capacity_bytes.is_none() {
-            return own.pop();
+        let evicted = if own.len() >= own.capacity() || self.options.capacity_bytes.is_none() {
+            own.pop_with(access)
+        } else {
+            self.front.rings.iter().filter_map(OnceLock::get).find_map(|ring| ring.pop_with(access))
+        };
+        if let Some((_, victim)) = evicted {
+            self.release_bytes(&victim);
+            self.ledger.evict(Reason::Overflow);
+            victims.push(victim);
         }
-        self.rings.iter().filter_map(OnceLock::get).find_map(Ring::pop)
     }
 
     /// To the dead letters where the policy keeps them, otherwise dropped.
-    fn turn_away(&self, cell: CellRef<P>, reason: Reason, victims: &mut Victims<P>) {
+    fn turn_away(&self, event: Share<P>, reason: Reason, victims: &mut Victims<P>) {
         if self.options.overflow != Overflow::DeadLetter {
-            return self.reject(cell, reason, victims);
+            return self.reject(event, reason, victims);
         }
         let mut dead = lock(&self.dead);
         if dead.len() >= self.options.dead_letters_max {
             drop(dead);
-            return self.reject(cell, Reason::DeadLettersFull, victims);
+            return self.reject(event, Reason::DeadLettersFull, victims);
         }
         self.ledger.dead_letter(reason);
-        dead.push_back(DeadLetter { event: cell, reason });
+        dead.push_back(DeadLetter { event, reason });
     }
 
-    pub(crate) fn reject(&self, cell: CellRef<P>, reason: Reason, victims: &mut Victims<P>) {
-        self.ledger.reject(reason);
-        victims.push(cell);
+    pub(crate) fn reject(&self, share: Share<P>, reason: Reason, victims: &mut Victims<P>) {
+        self.ledger.reject(reason, share.len());
+        victims.push(share);
     }
 
     /// Whether [`Subscription::settle`] has something to do.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wants_settling(&self) -> bool {
-        self.items.is_armed() || self.closed.load(Ordering::Relaxed)
+        self.front.items.is_armed() || self.front.state.load(Ordering::Relaxed) & CLOSED != 0
     }
 
     /// The second half of an offer, after a full fence: wakes who waits, and empties the ring again if the subscription was
     /// closed meanwhile.
     #[inline]
     pub(crate) fn settle(&self, victims: &mut Victims<P>) {
-        if self.items.is_armed() {
-            self.items.wake_all();
+        if self.front.items.is_armed() {
+            self.front.items.wake_all();
         }
-        if self.closed.load(Ordering::Relaxed) {
+        if self.front.state.load(Ordering::Relaxed) & CLOSED != 0 {
             self.empty(victims);
         }
     }
 
-    /// Tries once more to place an event that found the subscription full.
-    pub(crate) fn retry(&self, cell: CellRef<P>, victims: &mut Victims<P>) -> Result<(), CellRef<P>> {
+    /// Tries once more to place events that found the subscription full; those that still find no room come back.
+    pub(crate) fn retry<A: Access>(&self, access: A, share: Share<P>, victims: &mut Victims<P>) -> Result<(), Share<P>> {
+        if A::EXCLUSIVE && self.is_shared() {
+            return self.retry(Concurrent, share, victims);
+        }
         if self.is_closed() {
-            self.reject(cell, self.reason_closed(), victims);
+            self.reject(share, self.reason_closed(), victims);
             return Ok(());
         }
-        self.try_push_again(cell)?;
-        full_fence();
-        self.settle(victims);
-        Ok(())
+        let (priority, count) = (share.priority(), share.len());
+        let pushed = self.try_push(access, share, priority);
+        if pushed.as_ref().err().is_none_or(|rest| rest.len() < count) {
+            full_fence();
+            self.settle(victims);
+        }
+        pushed
+    }
+
+    /// Whether there is room for one event more, as far as their number goes.
+    pub(crate) fn has_room(&self, priority: u8) -> bool {
+        let ring = self.ring(priority);
+        self.options.capacity_bytes.is_some() || ring.len() < ring.capacity()
     }
 
     /// Whether enough room was made for a waiting publisher to go on with many events, not only one.
@@ -371,39 +461,126 @@ impl<P: Payload> Subscription<P> {
         &self.space
     }
 
-    /// Takes the next event, the most urgent priority first. `receiver` is the thread that asks, as the embedding counts
-    /// threads; `now_ns` is read only for the events whose waiting time is recorded.
-    #[inline]
-    pub fn try_receive(&self, receiver: u64, now_ns: impl FnOnce() -> i64) -> Option<CellRef<P>> {
-        if self.receiver.load(Ordering::Relaxed) != receiver {
-            self.receiver.store(receiver, Ordering::Relaxed);
+    /// Takes the next event, the most urgent priority first. `receiver` is the thread that asks; `now_ns` is read only for the events whose waiting time is recorded.
+    #[inline(always)]
+    pub fn try_receive<A: Access>(
+        &self,
+        access: A,
+        receiver: Receiver,
+        now_ns: impl FnOnce() -> i64,
+    ) -> Option<Share<P>> {
+        // The short way: nothing out of the ordinary, and one priority in use, the normal one.
+        let normal = self.front.rings[usize::from(PRIORITY_NORMAL)].get();
+        if self.front.state.load(Ordering::Relaxed) == 0
+            && self.front.used.load(Ordering::Acquire) == 1 << PRIORITY_NORMAL
+            && self.receiver_token.load(Ordering::Relaxed) == receiver.token
+            && let Some(ring) = normal
+            && let Some((position, event)) = ring.pop_with(access)
+        {
+            if A::EXCLUSIVE {
+                ring.look_ahead(position + AHEAD, Share::fetch);
+            }
+            self.return_credit(ring);
+            if is_timed(position) {
+                self.record_wait(&event, now_ns());
+            }
+            return Some(event);
         }
-        if self.paused.load(Ordering::Relaxed) {
-            return None;
+        if A::EXCLUSIVE && self.is_shared() {
+            return self.take_next(Concurrent, receiver, now_ns);
         }
-        let mut used = self.used.load(Ordering::Acquire);
+        self.take_next(access, receiver, now_ns)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_next(&self, access: impl Access, receiver: Receiver, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
+        let mut used = self.ready_levels(receiver);
         while used != 0 {
             let level = 7 - used.leading_zeros();
             used &= !(1 << level);
-            let Some(ring) = self.rings[level as usize].get() else { continue };
-            if let Some((position, cell)) = ring.pop() {
-                self.release_bytes(&cell);
-                if self.options.overflow == Overflow::Block {
-                    self.return_credit(ring);
+            let Some(ring) = self.front.rings[level as usize].get() else { continue };
+            if let Some((position, event)) = ring.pop_with(access) {
+                self.release_bytes(&event);
+                self.return_credit(ring);
+                if is_timed(position) {
+                    self.record_wait(&event, now_ns());
                 }
-                if position < TIMED_FIRST || position.is_multiple_of(TIMED_EVERY) {
-                    self.latency.get_or_init(Histogram::default).record(now_ns() - cell.entered_ns);
-                }
-                return Some(cell);
+                return Some(event);
             }
         }
         None
     }
 
+    /// Takes up to `limit` events, the most urgent first; those of one batch that follow one another come as one share.
+    pub fn try_receive_many<A: Access>(
+        &self,
+        access: A,
+        receiver: Receiver,
+        limit: usize,
+        now_ns: impl FnOnce() -> i64,
+    ) -> Vec<Share<P>> {
+        if A::EXCLUSIVE && self.is_shared() {
+            return self.try_receive_many(Concurrent, receiver, limit, now_ns);
+        }
+        let measured = self.options.capacity_bytes.is_some();
+        let mut taken: Vec<Share<P>> = Vec::new();
+        let mut run: Option<Share<P>> = None;
+        let mut left = limit;
+        let mut used = self.ready_levels(receiver);
+        let mut now_ns = Some(now_ns);
+        let mut read_ns = 0;
+        while used != 0 && left > 0 {
+            let level = 7 - used.leading_zeros();
+            used &= !(1 << level);
+            let Some(ring) = self.front.rings[level as usize].get() else { continue };
+            // A pop takes what is ready up to the end of one claim; what is ready after it is another claim's.
+            loop {
+                let count = ring.pop_many(access, left, |position, event| {
+                    if measured {
+                        self.release_bytes(&event);
+                    }
+                    if is_timed(position) {
+                        if let Some(now_ns) = now_ns.take() {
+                            read_ns = now_ns();
+                        }
+                        self.record_wait(&event, read_ns);
+                    }
+                    match &mut run {
+                        Some(run) if run.is_followed_by(&event) => run.join(event),
+                        _ => taken.extend(run.replace(event)),
+                    }
+                });
+                left -= count;
+                if count == 0 || left == 0 {
+                    break;
+                }
+            }
+            self.return_credit(ring);
+        }
+        taken.extend(run);
+        taken
+    }
+
+    /// The priorities that may have something for a receiver, as bits.
+    #[inline(always)]
+    fn ready_levels(&self, receiver: Receiver) -> u8 {
+        if self.receiver_token.load(Ordering::Relaxed) != receiver.token {
+            self.receiver.store((receiver.number)(), Ordering::Relaxed);
+            self.receiver_token.store(receiver.token, Ordering::Relaxed);
+        }
+        if self.front.state.load(Ordering::Relaxed) & PAUSED != 0 { 0 } else { self.front.used.load(Ordering::Acquire) }
+    }
+
+    #[cold]
+    fn record_wait(&self, event: &Share<P>, now_ns: i64) {
+        self.latency.get_or_init(Histogram::default).record(now_ns - event.entered_ns());
+    }
+
     #[inline]
-    fn release_bytes(&self, cell: &CellRef<P>) {
+    fn release_bytes(&self, event: &Share<P>) {
         if self.options.capacity_bytes.is_some() {
-            let bytes = cell.payload().map_or(0, Payload::bytes);
+            let bytes = event.payload().map_or(0, Payload::bytes);
             self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         }
     }
@@ -412,7 +589,7 @@ impl<P: Payload> Subscription<P> {
     /// who waits for room looks for it every millisecond as well, so a wake-up that crosses with its registration is only
     /// late, and that costs less than a fence an event.
     #[inline]
-    fn return_credit(&self, ring: &Ring<CellRef<P>>) {
+    fn return_credit(&self, ring: &Ring<Share<P>>) {
         if self.space.is_armed() && has_credit(ring) {
             self.space.wake_all();
         }
@@ -421,10 +598,10 @@ impl<P: Payload> Subscription<P> {
     /// Closes the subscription: what waits is dropped with the reason, who waits is woken. The first close counts.
     pub fn close(&self, reason: Reason, victims: &mut Victims<P>) {
         self.close_reason.get_or_init(|| reason);
-        self.closed.store(true, Ordering::SeqCst);
+        self.front.state.fetch_or(CLOSED, Ordering::SeqCst);
         full_fence();
         self.empty(victims);
-        self.items.wake_all();
+        self.front.items.wake_all();
         self.space.wake_all();
     }
 
@@ -434,16 +611,16 @@ impl<P: Payload> Subscription<P> {
 
     fn empty(&self, victims: &mut Victims<P>) {
         for ring in self.rings() {
-            while let Some((_, cell)) = ring.pop_settled() {
-                self.release_bytes(&cell);
+            while let Some((_, event)) = ring.pop_settled() {
+                self.release_bytes(&event);
                 self.ledger.evict(self.reason_closed());
-                victims.push(cell);
+                victims.push(event);
             }
         }
     }
 
     /// Looks at the dead letters, oldest first.
-    pub fn dead_letters(&self) -> Vec<(CellRef<P>, Reason)> {
+    pub fn dead_letters(&self) -> Vec<(Share<P>, Reason)> {
         lock(&self.dead).iter().map(|letter| (letter.event.clone(), letter.reason)).collect()
     }
 
@@ -461,7 +638,10 @@ impl<P: Payload> Subscription<P> {
 
     /// Offers up to `limit` dead letters again, oldest first, as long as there is room; the others stay, and so do those that
     /// are too large for the subscription. Says how many were placed.
-    pub fn replay_dead_letters(&self, limit: usize, victims: &mut Victims<P>) -> usize {
+    pub fn replay_dead_letters<A: Access>(&self, access: A, limit: usize, victims: &mut Victims<P>) -> usize {
+        if A::EXCLUSIVE && self.is_shared() {
+            return self.replay_dead_letters(Concurrent, limit, victims);
+        }
         let mut replayed = 0;
         let mut too_large = Vec::new();
         while replayed < limit && !self.is_closed() {
@@ -471,7 +651,8 @@ impl<P: Payload> Subscription<P> {
                 too_large.push(letter);
                 continue;
             }
-            match self.try_push_again(letter.event) {
+            let priority = letter.event.priority();
+            match self.try_push(access, letter.event, priority) {
                 Ok(()) => {
                     self.ledger.replay();
                     replayed += 1;
@@ -494,6 +675,12 @@ impl<P: Payload> Subscription<P> {
     pub(crate) fn arm_space(&self, wake: Arc<dyn Wake>, token: u64) {
         self.space.arm(wake, token);
     }
+}
+
+/// Whether the waiting time of the event of a position is recorded.
+#[inline(always)]
+fn is_timed(position: u64) -> bool {
+    position < TIMED_FIRST || position.is_multiple_of(TIMED_EVERY)
 }
 
 /// Whether most of a ring is free.

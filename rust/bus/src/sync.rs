@@ -4,16 +4,16 @@
 pub(crate) use loom::{
     cell::UnsafeCell,
     hint::spin_loop,
-    sync::Mutex,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{Arc, Mutex},
     thread::yield_now,
 };
 
 #[cfg(not(loom))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::Mutex,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{Arc, Mutex},
     thread::yield_now,
 };
 

@@ -3,8 +3,8 @@
 
 mod common;
 
-use chronofabric_bus::{NewEvent, Outcome, Overflow, Pattern, SubscriptionOptions};
-use common::{Counted, bus};
+use chronofabric_bus::{Concurrent, NewEvent, Outcome, Overflow, Pattern, SubscriptionOptions};
+use common::{ME, Counted, bus};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,11 +41,11 @@ fn publishing_and_receiving_allocate_nothing_once_warm() {
     let mut outcome = Outcome::default();
     let mut round = || {
         for number in 0..20 {
-            topic.publish(NewEvent::new(Counted::new(number)), &mut outcome).unwrap();
+            topic.publish(Concurrent, NewEvent::new(Counted::new(number)), &mut outcome).unwrap();
             outcome.victims.clear();
         }
         for subscription in &subscriptions {
-            while subscription.try_receive(1, || 0).is_some() {}
+            while subscription.try_receive(Concurrent, ME, || 0).is_some() {}
         }
     };
     (0..10).for_each(|_| round());

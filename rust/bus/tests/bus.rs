@@ -4,10 +4,10 @@
 mod common;
 
 use chronofabric_bus::{
-    Blocked, BusError, Firing, NewEvent, Observed, Outcome, Overflow, Pattern, Reason, Subscription,
+    Blocked, BusError, Concurrent, Firing, NewEvent, Observed, Outcome, Overflow, Pattern, Reason, Share, Subscription,
     SubscriptionOptions, Tap, TapFactory, Topic, TopicInfo, Values, Victims,
 };
-use common::{ALIVE, Counted, bus, publish};
+use common::{ME, ALIVE, Counted, bus, publish};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,7 +23,7 @@ fn options(capacity: usize, overflow: Overflow) -> SubscriptionOptions {
 }
 
 fn drain(subscription: &Subscription<Counted>) -> Vec<u64> {
-    std::iter::from_fn(|| subscription.try_receive(1, || 0)).map(|cell| cell.payload().unwrap().number).collect()
+    std::iter::from_fn(|| subscription.try_receive(Concurrent, ME, || 0)).map(|cell| cell.payload().unwrap().number).collect()
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn every_matching_subscription_sees_every_event_and_all_share_one_payload() {
         assert!(publish(&topic, number, 1).victims.is_empty());
     }
     assert_eq!(ALIVE.load(Ordering::SeqCst) - before, 3);
-    let cells: Vec<_> = all[..3].iter().map(|subscription| subscription.try_receive(1, || 0).unwrap()).collect();
+    let cells: Vec<_> = all[..3].iter().map(|subscription| subscription.try_receive(Concurrent, ME, || 0).unwrap()).collect();
     assert!(cells.iter().all(|cell| std::ptr::eq(cell.payload().unwrap(), cells[0].payload().unwrap())));
     drop(cells);
     for subscription in &all[..3] {
@@ -60,10 +60,10 @@ fn the_last_holder_gets_the_payload_itself_and_others_do_not() {
     let one = bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).unwrap();
     let other = bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).unwrap();
     publish(&topic, 5, 1);
-    let shared = one.try_receive(1, || 0).unwrap().into_payload();
+    let shared = one.try_receive(Concurrent, ME, || 0).unwrap().into_contents(Concurrent);
     assert!(shared.is_err(), "the other subscription holds the event too");
     drop(shared);
-    assert_eq!(other.try_receive(1, || 0).unwrap().into_payload().unwrap().number, 5);
+    assert_eq!(other.try_receive(Concurrent, ME, || 0).unwrap().into_contents(Concurrent).unwrap().payload.unwrap().number, 5);
 }
 
 #[test]
@@ -92,18 +92,18 @@ fn each_overflow_policy_keeps_what_it_promises() {
     }
     assert_eq!(waiting.len(), 2);
     let mut victims = Victims::new();
-    assert!(!waiting[0].retry(&mut victims), "there is no room yet");
+    assert!(!waiting[0].retry(Concurrent, &mut victims), "there is no room yet");
     assert_eq!(drain(&oldest), [2, 3, 4]);
     assert_eq!(drain(&newest), [0, 1, 2]);
     assert_eq!(drain(&dead), [0, 1, 2]);
     let letters = dead.dead_letters();
     let numbers: Vec<_> = letters.iter().map(|(cell, reason)| (cell.payload().unwrap().number, *reason)).collect();
     assert_eq!(numbers, [(3, Reason::Overflow), (4, Reason::Overflow)]);
-    assert_eq!(dead.replay_dead_letters(1, &mut victims), 1);
+    assert_eq!(dead.replay_dead_letters(Concurrent, 1, &mut victims), 1);
     assert_eq!(drain(&dead), [3]);
     assert_eq!(dead.books().replayed, 1);
-    assert_eq!(block.try_receive(1, || 0).unwrap().payload().unwrap().number, 0);
-    assert!(waiting.remove(0).retry(&mut victims), "now there is room");
+    assert_eq!(block.try_receive(Concurrent, ME, || 0).unwrap().payload().unwrap().number, 0);
+    assert!(waiting.remove(0).retry(Concurrent, &mut victims), "now there is room");
     waiting.remove(0).give_up(Reason::Timeout, &mut victims);
     assert_eq!(drain(&block), [1, 2, 3]);
     assert_eq!(block.books().dropped[Reason::Timeout as usize], 1);
@@ -139,7 +139,7 @@ fn a_bound_in_bytes_holds_over_all_priorities_and_a_payload_beyond_it_is_never_q
     let subscription = bus.subscribe(Pattern::parse("a").unwrap(), options).unwrap();
     let send = |number, size, priority| {
         topic
-            .publish(NewEvent { priority, ..NewEvent::new(Counted::sized(number, size)) }, &mut Outcome::default())
+            .publish(Concurrent, NewEvent { priority, ..NewEvent::new(Counted::sized(number, size)) }, &mut Outcome::default())
             .unwrap();
     };
     for (number, size, priority) in [(0, 10, 0), (1, 10, 1), (2, 21, 1), (3, 10, 3), (4, 15, 1)] {
@@ -161,10 +161,10 @@ fn a_dead_letter_that_is_too_large_stays_and_does_not_keep_others_from_being_rep
     let options = SubscriptionOptions { capacity_bytes: Some(10), ..options(1, Overflow::DeadLetter) };
     let subscription = bus.subscribe(Pattern::parse("a").unwrap(), options).unwrap();
     for (number, size) in [(0, 11), (1, 5), (2, 5)] {
-        topic.publish(NewEvent::new(Counted::sized(number, size)), &mut Outcome::default()).unwrap();
+        topic.publish(Concurrent, NewEvent::new(Counted::sized(number, size)), &mut Outcome::default()).unwrap();
     }
     assert_eq!(drain(&subscription), [1]);
-    assert_eq!(subscription.replay_dead_letters(usize::MAX, &mut Victims::new()), 1);
+    assert_eq!(subscription.replay_dead_letters(Concurrent, usize::MAX, &mut Victims::new()), 1);
     assert_eq!(drain(&subscription), [2]);
     let left: Vec<_> = subscription.dead_letters().into_iter().map(|(_, reason)| reason).collect();
     assert_eq!(left, [Reason::TooLarge]);
@@ -185,7 +185,7 @@ fn pausing_keeps_buffering_and_unsubscribing_counts_what_was_left() {
     assert!(drain(&subscription).is_empty() && !subscription.is_ready());
     subscription.set_paused(false);
     assert!(subscription.is_ready());
-    assert_eq!(subscription.try_receive(1, || 0).unwrap().payload().unwrap().number, 0);
+    assert_eq!(subscription.try_receive(Concurrent, ME, || 0).unwrap().payload().unwrap().number, 0);
     let mut victims = Victims::new();
     bus.unsubscribe(&subscription, Reason::Unsubscribed, &mut victims);
     assert_eq!(victims.len(), 1);
@@ -211,7 +211,7 @@ fn closing_empties_the_rings_and_refuses_what_comes_after() {
     assert!(subscription.is_closed() && subscription.is_ready());
     assert_eq!(subscription.books().dropped[Reason::Closed as usize], 1);
     let event = NewEvent::new(Counted::new(1));
-    assert!(matches!(topic.publish(event, &mut Outcome::default()).map_err(|error| *error), Err(BusError::Closed)));
+    assert!(matches!(topic.publish(Concurrent, event, &mut Outcome::default()).map_err(|error| *error), Err(BusError::Closed)));
     assert!(matches!(bus.topic("b"), Err(BusError::Closed)));
     assert!(bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).is_err());
     assert_eq!(ALIVE.load(Ordering::SeqCst), before);
@@ -240,9 +240,9 @@ fn recorded_times_are_kept_but_never_step_back_within_a_topic() {
     let subscription = bus.subscribe(Pattern::parse("**").unwrap(), SubscriptionOptions::default()).unwrap();
     for (topic, time_ns) in [("a", 100), ("a", 90), ("b", 50), ("a", 110)] {
         let event = NewEvent { time_ns: Some(time_ns), ..NewEvent::new(Counted::new(0)) };
-        bus.topic(topic).unwrap().publish(event, &mut Outcome::default()).unwrap();
+        bus.topic(topic).unwrap().publish(Concurrent, event, &mut Outcome::default()).unwrap();
     }
-    let times: Vec<_> = std::iter::from_fn(|| subscription.try_receive(1, || 0)).map(|cell| cell.time_ns).collect();
+    let times: Vec<_> = std::iter::from_fn(|| subscription.try_receive(Concurrent, ME, || 0)).map(|cell| cell.time_ns()).collect();
     assert_eq!(times, [100, 100, 50, 110]);
 }
 
@@ -264,7 +264,7 @@ impl Tap<Counted> for Echo {
     }
     fn fire(&self, _event: &Observed, firing: Firing, outcome: &mut Outcome<Counted>) {
         let event = NewEvent::new(Counted::new(firing.robustness as u64 + 100));
-        if self.target.publish(event, outcome).is_err() {
+        if self.target.publish(Concurrent, event, outcome).is_err() {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -369,7 +369,7 @@ proptest::proptest! {
                         false => queues.iter_mut().rev().find_map(VecDeque::pop_front),
                     };
                     delivered += u64::from(expected.is_some());
-                    let received = subscription.try_receive(1, || 0).map(|cell| cell.payload().unwrap().number);
+                    let received = subscription.try_receive(Concurrent, ME, || 0).map(|cell| cell.payload().unwrap().number);
                     proptest::prop_assert_eq!(received, expected);
                 },
                 Step::Pause(pause) => {
@@ -383,7 +383,7 @@ proptest::proptest! {
                         dead.pop_front();
                         replayed += 1;
                     }
-                    subscription.replay_dead_letters(usize::MAX, &mut Victims::new());
+                    subscription.replay_dead_letters(Concurrent, usize::MAX, &mut Victims::new());
                 }
             }
             let books = subscription.books();
@@ -422,7 +422,7 @@ fn the_books_stay_exact_while_threads_publish_receive_subscribe_and_leave() {
                     for number in 0..each {
                         for mut blocked in publish(&topic, number, (number % 4) as u8).blocked {
                             for _ in 0..50 {
-                                if blocked.retry(&mut Victims::new()) {
+                                if blocked.retry(Concurrent, &mut Victims::new()) {
                                     break;
                                 }
                                 std::thread::yield_now();
@@ -439,7 +439,7 @@ fn the_books_stay_exact_while_threads_publish_receive_subscribe_and_leave() {
                 std::thread::spawn(move || {
                     let mut count = 0_u64;
                     while !subscription.is_closed() {
-                        match subscription.try_receive(1, || 0) {
+                        match subscription.try_receive(Concurrent, ME, || 0) {
                             Some(_) => count += 1,
                             None => std::thread::yield_now(),
                         }
@@ -466,4 +466,48 @@ fn the_books_stay_exact_while_threads_publish_receive_subscribe_and_leave() {
         }
     }
     assert_eq!(ALIVE.load(Ordering::SeqCst), before);
+}
+
+#[test]
+fn a_batch_is_taken_apart_where_it_overflows_and_every_reference_is_given_back_once() {
+    let _alone = alone();
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::DeadLetter, Overflow::Block] {
+        let bus = bus();
+        let topic = bus.topic("a").unwrap();
+        let subscribe = |capacity| {
+            let options = SubscriptionOptions { overflow, capacity, dead_letters_max: 3, ..Default::default() };
+            bus.subscribe(Pattern::parse("a").unwrap(), options).unwrap()
+        };
+        let (narrow, wide) = (subscribe(4), subscribe(64));
+        let mut outcome = Outcome::default();
+        topic.publish_batch(Concurrent, NewEvent::new(Counted::new(100)), 10, &mut outcome).unwrap();
+        assert_eq!(outcome.blocked.len(), usize::from(overflow == Overflow::Block));
+        outcome.victims.clear();
+        let take = |subscription: &Arc<Subscription<Counted>>, limit| {
+            let shares = subscription.try_receive_many(Concurrent, ME, limit, || 0);
+            shares.into_iter().flat_map(Share::each).map(|event| (event.stamp(), event.into_sole(Concurrent))).map(
+                |(stamp, event)| {
+                    assert_eq!(event.stamp(), stamp);
+                    event.payload().unwrap().number
+                },
+            ).collect::<Vec<_>>()
+        };
+        let expected: Vec<u64> = if overflow == Overflow::DropOldest { (106..110).collect() } else { (100..104).collect() };
+        assert_eq!(take(&narrow, 64), expected, "{overflow:?}");
+        assert_eq!(take(&wide, 3), [100, 101, 102]);
+        assert_eq!(take(&wide, 64), (103..110).collect::<Vec<u64>>());
+        let letters: Vec<_> = narrow.take_dead_letters(9).into_iter().map(|letter| letter.event).collect();
+        assert_eq!(letters.len(), if overflow == Overflow::DeadLetter { 3 } else { 0 });
+        if let Some(mut blocked) = outcome.blocked.pop() {
+            let mut victims = Victims::new();
+            assert!(!blocked.retry(Concurrent, &mut victims), "six are left for a ring of four");
+            assert_eq!(take(&narrow, 64), [104, 105, 106, 107]);
+            assert!(blocked.retry(Concurrent, &mut victims));
+            assert_eq!(take(&narrow, 64), [108, 109]);
+        }
+        assert_eq!(narrow.books().balance(), 0);
+        assert_eq!(narrow.books().offered, 10);
+        drop((letters, outcome));
+        assert_eq!(ALIVE.load(Ordering::SeqCst), 0, "{overflow:?}");
+    }
 }

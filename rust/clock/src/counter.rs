@@ -62,14 +62,21 @@ impl CounterSource {
 
     /// Nanoseconds since the Unix epoch, possibly a few dozen cycles old: see
     /// [`TimeSource::now_unordered_ns`](crate::TimeSource::now_unordered_ns).
-    #[inline]
+    #[inline(always)]
     pub fn now_unordered_ns(&self) -> i64 {
-        if let Some((words, ticks)) = self.line.read(|| self.counter.ticks_unordered())
+        // One attempt here: what is read once stays in registers.
+        if let Some((words, ticks)) = self.line.attempt(|| self.counter.ticks_unordered())
             && let Some(now_ns) = Line::from_words(words).within_interval(ticks)
         {
             return now_ns;
         }
-        self.now_overdue_ns()
+        self.now_again_ns()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn now_again_ns(&self) -> i64 {
+        self.now_ns()
     }
 
     /// Which counter is read.

@@ -1,6 +1,6 @@
 //! The one error type of this crate.
 
-use crate::{MAX_NAME_BYTES, MAX_SOURCES, Stamp};
+use crate::{MAX_NAME_BYTES, MAX_SOURCES, NodeId, Stamp};
 use std::path::PathBuf;
 use std::{error, fmt, io};
 
@@ -128,6 +128,34 @@ pub enum ClockError {
         /// The version known here.
         known: u16,
     },
+    /// A vector clock would know more nodes than it may.
+    NodeLimit {
+        /// The most it may know.
+        limit: usize,
+    },
+    /// A vector clock counts the events of a node no further.
+    CounterExhausted {
+        /// The node.
+        node: NodeId,
+    },
+    /// A dot counts from 0, or is among the events that its version had seen before.
+    InvalidDot {
+        /// The node of the dot.
+        node: NodeId,
+        /// Its counter.
+        counter: u64,
+        /// How many events of the node the version had seen.
+        past: u64,
+    },
+    /// Bytes are not the wire form of a value.
+    Encoding {
+        /// What was to be decoded.
+        thing: &'static str,
+        /// The byte, from 0, at which they stop being one.
+        position: usize,
+        /// What is wrong there.
+        reason: String,
+    },
 }
 
 impl fmt::Display for ClockError {
@@ -218,6 +246,20 @@ impl fmt::Display for ClockError {
                  use the version that wrote it, or another folder",
                 path.display()
             ),
+            Self::NodeLimit { limit } => {
+                write!(formatter, "a vector clock knows at most {limit} nodes: leave out those that are gone for good")
+            }
+            Self::CounterExhausted { node } => {
+                write!(formatter, "the events of node {node} are counted to the end of 64 bits: give it a new id")
+            }
+            Self::InvalidDot { node, counter, past } => write!(
+                formatter,
+                "event {counter} of node {node} cannot be the dot of a version that had seen {past} events of this \
+                 node: a dot comes after them"
+            ),
+            Self::Encoding { thing, position, reason } => {
+                write!(formatter, "these bytes are no {thing}: at byte {position}, {reason}")
+            }
         }
     }
 }

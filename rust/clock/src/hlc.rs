@@ -22,6 +22,7 @@ use crate::persistence::{Record, Store};
 use crate::word::{Beyond, ClockWord, MAX_WORD};
 use crate::{ClockError, NodeId, NodeStamp, Stamp, Stamps, TimeSource};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How far ahead of this node a received stamp may be, unless the options say otherwise: 500 ms.
@@ -82,6 +83,41 @@ pub struct HybridLogicalClock {
     max_drift_ns: i64,
     horizon_ns: i64,
     durability: Mutex<Durability>,
+    /// Whether somebody stamps who does not hold the lock that exclusive stamping stands for.
+    shared: AtomicBool,
+    unit: Unit,
+}
+
+/// The unit of time that was last stamped in: readings that follow one another mostly fall into the same, and a comparison
+/// that is foreseen takes the division off the way of what waits for the stamp. Atomic only to be shared; used by one
+/// thread at a time.
+#[derive(Debug, Default)]
+struct Unit {
+    start_ns: AtomicI64,
+    word: AtomicU64,
+}
+
+impl Unit {
+    /// Shorter than any unit by less than a nanosecond.
+    const NS: u64 = 15_258;
+
+    /// The word of a physical time with a counter of zero. Callers exclude one another.
+    #[inline(always)]
+    fn word(&self, physical_ns: i64) -> u64 {
+        let since_start = physical_ns.wrapping_sub(self.start_ns.load(Ordering::Relaxed)).cast_unsigned();
+        if since_start < Self::NS { self.word.load(Ordering::Relaxed) } else { self.enter(physical_ns) }
+    }
+
+    #[cold]
+    fn enter(&self, physical_ns: i64) -> u64 {
+        let stamp = Stamp::from_time_ns(physical_ns);
+        // Units begin between two nanoseconds.
+        let floor_ns = stamp.time_ns();
+        let start_ns = if Stamp::from_time_ns(floor_ns) == stamp { floor_ns } else { floor_ns.saturating_add(1) };
+        self.start_ns.store(start_ns, Ordering::Relaxed);
+        self.word.store(stamp.0, Ordering::Relaxed);
+        stamp.0
+    }
 }
 
 /// What stands behind the bound; the mutex is taken only to raise it or to close.
@@ -211,6 +247,34 @@ impl HybridLogicalClock {
         Ok(Stamps::new(self.take(Stamp::from_time_ns(physical_ns).0, count as u64)?, count))
     }
 
+    /// As [`HybridLogicalClock::now_many_at`] without an atomic exchange, for callers that take turns under one lock of their
+    /// own; the first of `count` stamps, at least one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HybridLogicalClock::now`]; then none is taken.
+    ///
+    /// # Safety
+    ///
+    /// Whoever takes stamps of this clock or closes it holds the same lock, unless [`HybridLogicalClock::share`] was called
+    /// before, by a holder of the lock.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub unsafe fn now_exclusively_at(&self, physical_ns: i64, count: usize) -> Result<Stamp, ClockError> {
+        let (wall, count) = (self.unit.word(physical_ns), count.max(1) as u64);
+        if !self.shared.load(Ordering::Relaxed)
+            && let Ok(first) = self.word.take_exclusively(wall, count)
+        {
+            return Ok(Stamp(first));
+        }
+        self.take(wall, count).map(Stamp)
+    }
+
+    /// Ends exclusive stamping: from now on stamps are taken without the lock too.
+    pub fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
+    }
+
     /// The stamp of the receipt of an event of another node: greater than its stamp and than all of this node.
     ///
     /// # Errors
@@ -330,7 +394,7 @@ impl HybridLogicalClock {
         store: Option<Store>,
     ) -> Self {
         let durability = Mutex::new(store.map_or(Durability::Volatile, Durability::Folder));
-        Self { word, source, node, max_drift_ns, horizon_ns, durability }
+        Self { word, source, node, max_drift_ns, horizon_ns, durability, shared: AtomicBool::new(false), unit: Unit::default() }
     }
 
     #[inline]

@@ -236,3 +236,34 @@ fn a_stamp_with_its_node_is_that_of_the_clock() {
     let stamp = clock.now().unwrap();
     assert_eq!(clock.with_node(stamp), NodeStamp { stamp, node: NODE });
 }
+
+proptest! {
+    #[test]
+    fn a_unit_that_is_remembered_gives_the_word_that_dividing_gives(
+        start_ns in prop_oneof![0_i64..100_000, Just(-5), 1_700_000_000_000_000_000_i64..1_800_000_000_000_000_000],
+        steps in proptest::collection::vec(-20_000_i64..40_000, 1..200),
+    ) {
+        let unit = Unit::default();
+        let mut time_ns = start_ns;
+        for step in steps {
+            time_ns += step;
+            prop_assert_eq!(unit.word(time_ns), Stamp::from_time_ns(time_ns).0, "at {} ns", time_ns);
+        }
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn exclusive_stamps_are_those_of_the_shared_way(
+        steps in proptest::collection::vec((0_i64..30_000, 1_usize..40), 1..100),
+    ) {
+        let clocks = [(), ()].map(|()| HybridLogicalClock::new(TimeSource::simulated(0), NodeId([1; 16])));
+        let mut time_ns = 0;
+        for (step, count) in steps {
+            time_ns += step;
+            // SAFETY: nobody else has the clock.
+            let exclusive = unsafe { clocks[0].now_exclusively_at(time_ns, count) }.unwrap();
+            prop_assert_eq!(Some(exclusive), clocks[1].now_many_at(time_ns, count).unwrap().next());
+            prop_assert_eq!(clocks[0].last(), clocks[1].last());
+        }
+    }
+}

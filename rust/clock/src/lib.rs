@@ -29,15 +29,21 @@
 //! # Ok::<(), chronofabric_clock::ClockError>(())
 //! ```
 //!
+//! # Causality
+//!
+//! Stamps order all events; [`VectorClock`] and [`DottedVersionVector`] say which of them could have caused which, and
+//! [`CausalBuffer`] delivers in that order what arrives in another.
+//!
 //! # Layout
 //!
 //! `source` (with `system`, `counter`, `simulated`) and `registry` read time; `counter` rests on `hardware` (the only
 //! unsafe code), `discipline` (the arithmetic, pure) and `seqlock`. `stamp` and `node` are values with their wire
-//! forms. `hlc` joins a source to `word` (the one atomic word) and to `persistence` (the file). `sync` swaps the
-//! atomics for those of loom.
+//! forms. `hlc` joins a source to `word` (the one atomic word) and to `persistence` (the file). `causality` stands
+//! by itself. `sync` swaps the atomics for those of loom.
 
 #![deny(unsafe_code)]
 
+mod causality;
 mod counter;
 mod discipline;
 mod error;
@@ -54,6 +60,10 @@ mod sync;
 mod system;
 mod word;
 
+pub use causality::{
+    Arrival, CausalBooks, CausalBuffer, CausalOptions, Causality, Dot, DottedVersionVector, Gap, OnFull, Refusal,
+    VectorClock,
+};
 pub use counter::CounterSource;
 pub use error::ClockError;
 pub use hardware::CounterKind;

@@ -53,8 +53,9 @@ impl<const N: usize> Seqlock<N> {
         self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
     }
 
+    /// As [`Seqlock::read`], but `None` also where somebody writes just now.
     #[inline(always)]
-    fn attempt<R>(&self, observe: &impl Fn() -> R) -> Option<([u64; N], R)> {
+    pub(crate) fn attempt<R>(&self, observe: impl Fn() -> R) -> Option<([u64; N], R)> {
         let before = self.sequence.load(Ordering::Acquire);
         let words = from_fn(|index| self.words[index].load(Ordering::Relaxed));
         let observed = observe();

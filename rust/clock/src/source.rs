@@ -78,7 +78,7 @@ impl TimeSource {
     ///
     /// For callers that bring readings into order by other means, as a hybrid logical clock does: without such means a
     /// thread that has seen the reading of another can get a smaller one, by some 10 ns.
-    #[inline]
+    #[inline(always)]
     pub fn now_unordered_ns(&self) -> i64 {
         match self {
             Self::Counter(counter) => counter.now_unordered_ns(),

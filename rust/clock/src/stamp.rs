@@ -62,7 +62,7 @@ impl Stamp {
     /// The first stamp of the unit that holds an instant, in nanoseconds since the Unix epoch.
     ///
     /// Instants before the epoch and after the last unit (February 2106) are held at its ends.
-    #[inline]
+    #[inline(always)]
     pub const fn from_time_ns(time_ns: i64) -> Self {
         let ns = if time_ns < 0 { 0 } else { time_ns.cast_unsigned() };
         // Split, so that nothing exceeds 64 bits.

@@ -73,6 +73,19 @@ impl ClockWord {
         }
     }
 
+    /// As [`ClockWord::take`], for callers that exclude one another and everybody else who issues: without a locked
+    /// instruction.
+    #[inline(always)]
+    pub(crate) fn take_exclusively(&self, floor: u64, count: u64) -> Result<u64, Beyond> {
+        let first = floor.max(self.last.0.load(Ordering::Relaxed).saturating_add(1));
+        let end = first.saturating_add(count - 1);
+        if end > self.bound() {
+            return Err(Beyond { needed: end });
+        }
+        self.last.0.store(end, Ordering::Release);
+        Ok(first)
+    }
+
     /// Allows words up to `bound`, which has been made durable. Callers exclude one another and [`ClockWord::seal`].
     pub(crate) fn raise(&self, bound: u64) {
         self.bound.store(bound.min(MAX_WORD), Ordering::Release);

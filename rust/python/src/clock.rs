@@ -26,6 +26,8 @@ pub(crate) fn clock_error(py: Python<'_>, error: &ClockError) -> PyErr {
         ClockError::Text { thing, text, .. } => wrong(py, &message, thing, text),
         ClockError::InvalidOption { name, value, .. } => wrong(py, &message, name, value),
         ClockError::Length { thing, found, .. } => wrong(py, &message, thing, found),
+        ClockError::InvalidDot { counter, .. } => wrong(py, &message, "counter", counter),
+        ClockError::Encoding { thing, position, .. } => wrong(py, &message, thing, position),
         ClockError::DuplicateName { name } | ClockError::BuiltinName { name } => {
             errors::exception(py, "ClockError", &message, |attributes| attributes.set_item("clock", name))
         }
@@ -363,6 +365,8 @@ impl HybridLogicalClock {
         }
         let keeper = lock(&self.keeper).take();
         let Some(keeper) = keeper else { return Ok(()) };
+        // It is closed without the interpreter.
+        self.clock.share();
         detached(py, || {
             keeper.stop();
             self.clock.close()
@@ -415,6 +419,7 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SimulatedClock>()?;
     module.add_class::<Stamp>()?;
     module.add_class::<HybridLogicalClock>()?;
+    crate::causality::register(&module)?;
     module.add_function(wrap_pyfunction!(source, &module)?)?;
     module.add_function(wrap_pyfunction!(register_source, &module)?)?;
     module.add_function(wrap_pyfunction!(unregister, &module)?)?;

@@ -1,13 +1,19 @@
 //! Arrow tables as payloads: immutable, shared between threads and with their producers and consumers.
 //!
 //! A table is a schema and its batches as they came, over the buffers of whoever made them: in and out through the
-//! PyCapsule interface, nothing is copied. The only exception on the way out is a validity bitmap that starts in the
-//! middle of a byte, as slices have it, which is copied so that it starts with one.
+//! PyCapsule interface, nothing is copied. What comes in is checked and kept as the C structures that it is; each
+//! consumer gets structures that show the same memory, and arrays are made of them when somebody asks for columns or
+//! values. Only a few things are read at once and written anew: single columns, bare arrays, unions, run-end encoded
+//! arrays and list views. There a validity bitmap that starts in the middle of a byte, as slices have it, is copied.
 
+mod batch;
+mod description;
 mod export;
 mod import;
 mod kind;
+mod layout;
 mod numpy;
+mod shared;
 
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
@@ -16,13 +22,18 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_data::ArrayData;
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema as ArrowSchema, SchemaRef};
 use arrow_select::concat::concat;
+use pyo3::exceptions::PyAttributeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use pyo3_arrow::ffi::to_array_pycapsules;
 
 use crate::errors;
+use batch::Batch;
+use description::{Description, field_of_schema};
+use export::Rows;
 use import::{Failure, contained};
-pub(crate) use kind::{Kind, kind};
+pub(crate) use kind::{Kind, kind, known_kind};
 
 /// How many columns a text names.
 const COLUMNS_SHOWN: usize = 8;
@@ -39,8 +50,8 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Columns of equal length with names and types, over Arrow buffers that nobody copies.
 #[pyclass(module = "chronofabric._core.columns", frozen)]
 pub(crate) struct Table {
-    schema: SchemaRef,
-    batches: Vec<RecordBatch>,
+    description: Arc<Description>,
+    batches: Vec<Batch>,
     num_rows: usize,
     num_bytes: OnceLock<usize>,
 }
@@ -55,13 +66,24 @@ pub(crate) struct Column {
 
 /// The names and types of the columns of a table.
 #[pyclass(module = "chronofabric._core.columns", frozen, eq)]
-#[derive(PartialEq)]
-pub(crate) struct Schema(SchemaRef);
+pub(crate) struct Schema(Arc<Description>);
+
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.schema == other.0.schema
+    }
+}
 
 impl Table {
-    fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
-        let num_rows = batches.iter().map(RecordBatch::num_rows).sum();
-        Self { schema, batches, num_rows, num_bytes: OnceLock::new() }
+    fn new(description: Arc<Description>, batches: Vec<Batch>) -> Self {
+        let num_rows = batches.iter().map(Batch::num_rows).sum();
+        Self { description, batches, num_rows, num_bytes: OnceLock::new() }
+    }
+
+    /// A table of arrays that are there already.
+    fn of(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Self, ArrowError> {
+        let description = Arc::new(Description::of(schema)?);
+        Ok(Self::new(description, batches.into_iter().map(Batch::of).collect()))
     }
 
     /// Imports whatever exports Arrow through the PyCapsule interface, without copying. What can be read only once is
@@ -70,9 +92,10 @@ impl Table {
         import::import(object)
     }
 
-    /// The bytes that its rows take in their buffers.
+    /// The bytes that its rows take in their buffers; none where they cannot be read.
     pub(crate) fn nbytes(&self) -> usize {
-        *self.num_bytes.get_or_init(|| self.batches.iter().flat_map(RecordBatch::columns).map(bytes_of).sum())
+        let bytes = |batches: Vec<&RecordBatch>| batches.into_iter().flat_map(RecordBatch::columns).map(bytes_of).sum();
+        *self.num_bytes.get_or_init(|| self.rows().map_or(0, bytes))
     }
 
     /// How many rows it has.
@@ -80,8 +103,30 @@ impl Table {
         self.num_rows
     }
 
+    fn schema(&self) -> &SchemaRef {
+        &self.description.schema
+    }
+
+    /// Its batches, read.
+    fn rows(&self) -> Result<Vec<&RecordBatch>, ArrowError> {
+        self.batches.iter().map(|batch| batch.rows(&self.description)).collect()
+    }
+
+    /// Its batches, converted if a consumer asked for other types.
+    fn requested<'py>(slf: &Bound<'py, Self>, requested: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Self>> {
+        let Some(requested) = requested.filter(|capsule| !capsule.is_none()) else { return Ok(None) };
+        let (table, raise) = (slf.get(), |failure: Failure| failure.raise(slf));
+        let wanted = export::requested_field(&field_of_schema(table.schema()), requested).map_err(raise)?;
+        let Some(wanted) = wanted else { return Ok(None) };
+        let convert = || {
+            let (batches, schema) = export::convert_batches(&table.rows()?, table.schema(), &wanted)?;
+            Self::of(schema, batches)
+        };
+        slf.py().detach(convert).map(Some).map_err(|error| raise(error.into()))
+    }
+
     fn index_of(&self, py: Python<'_>, name: &str) -> PyResult<usize> {
-        let mut found = self.schema.fields().iter().enumerate().filter(|(_, field)| field.name() == name);
+        let mut found = self.schema().fields().iter().enumerate().filter(|(_, field)| field.name() == name);
         match (found.next(), found.next()) {
             (Some((index, _)), None) => Ok(index),
             (Some(_), Some(_)) => Err(no_column(py, name, &format!("several columns are called {name:?}"), None)),
@@ -114,7 +159,7 @@ impl Table {
     #[pyo3(signature = (data, /))]
     fn py_new(data: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(table) = data.cast::<Self>() {
-            return Ok(Self::new(table.get().schema.clone(), table.get().batches.clone()));
+            return Ok(Self::new(table.get().description.clone(), table.get().batches.clone()));
         }
         Self::import(data)
     }
@@ -135,13 +180,13 @@ impl Table {
     /// The number of columns.
     #[getter]
     fn num_columns(&self) -> usize {
-        self.schema.fields().len()
+        self.schema().fields().len()
     }
 
     /// The names of the columns, in their order.
     #[getter]
     fn column_names(&self) -> Vec<String> {
-        self.schema.fields().iter().map(|field| field.name().clone()).collect()
+        self.schema().fields().iter().map(|field| field.name().clone()).collect()
     }
 
     /// The bytes that the rows take in their buffers.
@@ -151,17 +196,19 @@ impl Table {
     }
 
     /// The names and types of the columns.
-    #[getter]
-    fn schema(&self) -> Schema {
-        Schema(self.schema.clone())
+    #[getter(schema)]
+    fn py_schema(&self) -> Schema {
+        Schema(self.description.clone())
     }
 
     /// One column, by its name.
     #[pyo3(signature = (name, /))]
-    fn column(&self, py: Python<'_>, name: &str) -> PyResult<Column> {
-        let index = self.index_of(py, name)?;
-        let chunks = self.batches.iter().map(|batch| batch.column(index).clone()).collect();
-        Ok(Column { field: self.schema.fields()[index].clone(), chunks, num_rows: self.num_rows })
+    fn column(slf: &Bound<'_, Self>, name: &str) -> PyResult<Column> {
+        let table = slf.get();
+        let index = table.index_of(slf.py(), name)?;
+        let batches = table.rows().map_err(|error| Failure::from(error).raise(slf))?;
+        let chunks = batches.into_iter().map(|batch| batch.column(index).clone()).collect();
+        Ok(Column { field: table.schema().fields()[index].clone(), chunks, num_rows: table.num_rows })
     }
 
     /// The same buffers as a `pyarrow.Table`.
@@ -170,7 +217,7 @@ impl Table {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        export::schema_capsule(py, &export::field_of_schema(&self.schema))
+        export::schema_capsule(py, &self.description.structure)
     }
 
     #[pyo3(signature = (requested_schema=None))]
@@ -178,23 +225,46 @@ impl Table {
         slf: &Bound<'py, Self>,
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let (py, table) = (slf.py(), slf.get());
-        let field = export::field_of_schema(&table.schema);
-        let raise = |failure: Failure| failure.raise(slf);
-        let Some(wanted) = export::requested_field(&field, requested_schema).map_err(raise)? else {
-            return export::stream_capsule(py, export::structures(&table.batches), Arc::new(field));
-        };
-        let converted = py.detach(|| export::convert_batches(&table.batches, &table.schema, &wanted));
-        let (batches, schema) = converted.map_err(|error| raise(error.into()))?;
-        export::stream_capsule(py, export::structures(&batches), Arc::new(export::field_of_schema(&schema)))
+        let converted = Self::requested(slf, requested_schema)?;
+        let table = converted.as_ref().unwrap_or(slf.get());
+        let arrays = table.batches.iter().map(|batch| batch.structure().clone()).collect::<Vec<_>>();
+        let rows = Rows { schema: table.description.structure.clone(), arrays: arrays.into_iter() };
+        export::stream_capsule(slf.py(), rows)
+    }
+
+    /// A table of one batch is an array as well. One of several is not, for they would have to be copied, and consumers
+    /// that look for this first are to find the stream.
+    #[getter]
+    fn __arrow_c_array__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        match slf.get().batches.len() {
+            1 => slf.getattr(intern!(py, "_as_array")),
+            count => Err(PyAttributeError::new_err(format!("a table of {count} batches is no array; use its stream"))),
+        }
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn _as_array<'py>(
+        slf: &Bound<'py, Self>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let converted = Self::requested(slf, requested_schema)?;
+        let table = converted.as_ref().unwrap_or(slf.get());
+        let [batch] = &*table.batches else { return Err(PyAttributeError::new_err("a table of one batch only")) };
+        export::array_capsules(slf.py(), &table.description.structure, batch.structure())
     }
 
     fn __len__(&self) -> usize {
         self.num_rows
     }
 
-    fn __eq__(&self, py: Python<'_>, other: &Self) -> bool {
-        py.detach(|| self.schema == other.schema && self.num_rows == other.num_rows && same_rows(self, other))
+    fn __eq__(slf: &Bound<'_, Self>, other: &Self) -> PyResult<bool> {
+        let table = slf.get();
+        let equal = || -> Result<bool, ArrowError> {
+            let alike = table.schema() == other.schema() && table.num_rows == other.num_rows;
+            Ok(alike && same_rows(table.rows()?, other.rows()?))
+        };
+        slf.py().detach(equal).map_err(|error| Failure::from(error).raise(slf))
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
@@ -203,16 +273,16 @@ impl Table {
     }
 
     fn __repr__(&self) -> String {
-        let (rows, columns) = (self.num_rows, self.schema.fields().len());
+        let (rows, columns) = (self.num_rows, self.schema().fields().len());
         let separator = if columns == 0 { "" } else { ": " };
-        let names = described(&self.schema);
+        let names = described(self.schema());
         format!("<Table {} x {}{separator}{names}>", counted(rows, "row"), counted(columns, "column"))
     }
 
     fn _repr_html_(&self) -> String {
         let rows = counted(self.num_rows, "row");
         let mut text = format!("<table><caption>{rows}</caption><tr><th>column</th><th>type</th></tr>");
-        for field in self.schema.fields() {
+        for field in self.schema().fields() {
             let (name, data_type) = (escaped(field.name()), escaped(&field.data_type().to_string()));
             // Writing to a text cannot fail.
             let _ = write!(text, "<tr><td>{name}</td><td>{data_type}</td></tr>");
@@ -241,7 +311,7 @@ impl Column {
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        export::schema_capsule(py, &self.field)
+        export::field_capsule(py, &self.field)
     }
 
     #[pyo3(signature = (requested_schema=None))]
@@ -250,7 +320,7 @@ impl Column {
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         let (chunks, field) = slf.get().requested(slf, requested_schema)?;
-        export::stream_capsule(slf.py(), chunks, field)
+        export::chunks_capsule(slf.py(), chunks, field)
     }
 
     #[pyo3(signature = (requested_schema=None))]
@@ -287,7 +357,9 @@ impl Column {
         requested: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Vec<ArrayRef>, FieldRef)> {
         let raise = |failure: Failure| failure.raise(slf);
-        let Some(wanted) = export::requested_field(&self.field, requested).map_err(raise)? else {
+        let requested = requested.filter(|capsule| !capsule.is_none());
+        let wanted = requested.map_or(Ok(None), |requested| export::requested_field(&self.field, requested));
+        let Some(wanted) = wanted.map_err(raise)? else {
             return Ok((self.chunks.clone(), self.field.clone()));
         };
         let field = Field::clone(&self.field).with_data_type(wanted.data_type().clone());
@@ -302,19 +374,19 @@ impl Schema {
     /// The names of the columns, in their order.
     #[getter]
     fn names(&self) -> Vec<String> {
-        self.0.fields().iter().map(|field| field.name().clone()).collect()
+        self.0.schema.fields().iter().map(|field| field.name().clone()).collect()
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        export::schema_capsule(py, &export::field_of_schema(&self.0))
+        export::schema_capsule(py, &self.0.structure)
     }
 
     fn __len__(&self) -> usize {
-        self.0.fields().len()
+        self.0.schema.fields().len()
     }
 
     fn __repr__(&self) -> String {
-        format!("<Schema {}>", described(&self.0))
+        format!("<Schema {}>", described(&self.0.schema))
     }
 }
 
@@ -324,12 +396,12 @@ fn join(chunks: &[ArrayRef], data_type: &DataType) -> Result<ArrayRef, ArrowErro
     contained(|| if arrays.is_empty() { Ok(arrow_array::new_empty_array(data_type)) } else { concat(&arrays) })
 }
 
-/// Whether two tables of equal schema and length have equal rows, however each is cut into batches.
-fn same_rows(left: &Table, right: &Table) -> bool {
-    let (mut ours, mut theirs) = (left.batches.iter(), right.batches.iter());
+/// Whether tables of equal schema and length have equal rows, however each is cut into batches.
+fn same_rows(left: Vec<&RecordBatch>, right: Vec<&RecordBatch>) -> bool {
+    let (mut ours, mut theirs) = (left.into_iter(), right.into_iter());
     let (mut our_rest, mut their_rest): (Option<RecordBatch>, Option<RecordBatch>) = (None, None);
     loop {
-        let filled = |rest: Option<RecordBatch>, batches: &mut std::slice::Iter<'_, RecordBatch>| {
+        let filled = |rest: Option<RecordBatch>, batches: &mut std::vec::IntoIter<&RecordBatch>| {
             rest.filter(|batch| batch.num_rows() > 0).or_else(|| batches.find(|batch| batch.num_rows() > 0).cloned())
         };
         let (Some(one), Some(other)) = (filled(our_rest, &mut ours), filled(their_rest, &mut theirs)) else {

@@ -1,64 +1,79 @@
-//! What Python sees beside single events: their payloads, batches of them, dead letters, and flags that guards set.
+//! What Python sees beside single events: batches of them, dead letters, and flags that guards set.
 
-use crate::event_type;
-use crate::node::{Cell, lock};
-use crate::payload::Content;
+use crate::event_type::{self, payload_of};
+use crate::node::{Event, lock};
+use crate::payload::{Content, View};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::PyTuple;
 use std::sync::Mutex;
-
-#[inline]
-pub(crate) fn payload(py: Python<'_>, cell: &Cell) -> PyResult<Py<PyAny>> {
-    cell.payload().map_or_else(|| Ok(py.None()), |content| content.to_python(py))
-}
-
-/// The payload of an event that is not needed any more.
-#[inline]
-pub(crate) fn into_payload(py: Python<'_>, cell: Cell) -> PyResult<Py<PyAny>> {
-    cell.into_payload().map_or_else(|cell| payload(py, &cell), |content: Content| content.into_python(py))
-}
 
 /// Several events received together; a sequence that makes each event when it is asked for.
 #[pyclass(module = "chronofabric._core.bus", frozen, sequence)]
 pub(crate) struct Batch {
-    cells: Vec<Cell>,
+    /// Events that were published together are one share.
+    shares: Vec<Event>,
+    count: usize,
 }
 
 impl Batch {
-    pub(crate) fn new(cells: Vec<Cell>) -> Self {
-        Self { cells }
+    pub(crate) fn new(shares: Vec<Event>) -> Self {
+        let count = shares.iter().map(Event::len).sum();
+        Self { shares, count }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.cells.is_empty()
+        self.count == 0
     }
 }
 
 #[pymethods]
 impl Batch {
     fn __len__(&self) -> usize {
-        self.cells.len()
+        self.count
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
-        let place = if index < 0 { index + self.cells.len() as isize } else { index };
-        let cell = usize::try_from(place)
-            .ok()
-            .and_then(|place| self.cells.get(place))
-            .ok_or_else(|| PyIndexError::new_err(format!("index {index} in a batch of {} events", self.cells.len())))?;
-        event_type::create(py, cell.clone())
+        let place = if index < 0 { index + self.count as isize } else { index };
+        let mut left = usize::try_from(place).unwrap_or(usize::MAX);
+        for share in &self.shares {
+            match share.get(left) {
+                Some(event) => return event_type::create(py, event),
+                None => left = left.saturating_sub(share.len()),
+            }
+        }
+        Err(PyIndexError::new_err(format!("index {index} in a batch of {} events", self.count)))
     }
 
     /// The bare payloads.
     #[getter]
-    fn payloads<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let payloads = self.cells.iter().map(|cell| payload(py, cell)).collect::<PyResult<Vec<_>>>()?;
-        PyList::new(py, payloads)
+    fn payloads<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let part = |share: &Event| match (share.payload().map(Content::view), share.places()) {
+            (Some(View::Batch(all)), Some(places)) => {
+                // SAFETY: the tuple lives as long as the share.
+                let all = unsafe { Borrowed::from_ptr(py, all).cast_unchecked::<PyTuple>() };
+                // All of it is the very same tuple.
+                Some(all.get_slice(places.start, places.end))
+            }
+            _ => None,
+        };
+        if let [share] = &*self.shares
+            && let Some(payloads) = part(share)
+        {
+            return Ok(payloads);
+        }
+        let mut payloads = Vec::with_capacity(self.count);
+        for share in &self.shares {
+            match part(share) {
+                Some(part) => payloads.extend(part.iter()),
+                None => payloads.push(payload_of(py, share)?.into_bound(py)),
+            }
+        }
+        PyTuple::new(py, payloads)
     }
 
     fn __repr__(&self) -> String {
-        format!("Batch({} events)", self.cells.len())
+        format!("Batch({} events)", self.count)
     }
 }
 
@@ -72,8 +87,8 @@ pub(crate) struct DeadLetter {
 }
 
 impl DeadLetter {
-    pub(crate) fn new(py: Python<'_>, cell: Cell, reason: &'static str) -> PyResult<Self> {
-        Ok(Self { event: event_type::create(py, cell)?.unbind(), reason })
+    pub(crate) fn new(py: Python<'_>, event: Event, reason: &'static str) -> PyResult<Self> {
+        Ok(Self { event: event_type::create(py, event)?.unbind(), reason })
     }
 }
 

@@ -2,45 +2,109 @@
 //!
 //! Receiving makes one object an event, so what that costs is what receiving costs. PyO3 gives every class the garbage
 //! collector's header and, under the stable ABI, makes objects by calling `object.__new__`: together four times the cost of
-//! the object itself. An event refers to a payload but is never itself referred to by what it holds before Python has it in
-//! hand, and its payload is released with it, so it can do without the collector, as `int` or `str` do; a cycle through
-//! an event that its own payload keeps is the one thing that is then not found.
+//! all the rest. Here the cell of the event is the object: it begins with room for an object's header, which is filled in
+//! when the event is received. An event that others receive too is copied into a cell of its own first.
+//!
+//! An event refers to a payload but is never itself referred to by what it holds before Python has it in hand, and its
+//! payload is released with it, so it can do without the collector, as `int` or `str` do; a cycle through an event that
+//! its own payload keeps is the one thing that is then not found.
 //!
 //! Everything here stays within the stable ABI. Fields are made when they are looked at.
 
 use crate::clock::Stamp;
-use crate::event::payload;
-use crate::node::Cell;
-use crate::payload::Content;
+use crate::node::Event;
+use crate::payload::{Content, interpreter};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyMappingProxy, PyString, PyType};
 use std::ffi::{CStr, c_void};
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ptr::NonNull;
 
-/// An event object.
-#[repr(C)]
-struct EventObject {
-    base: ffi::PyObject,
-    cell: ManuallyDrop<Cell>,
+/// The room for an object's header at the start of each cell. While the cell is no object, nobody reads it.
+pub(crate) struct Face(#[allow(dead_code)] MaybeUninit<ffi::PyObject>);
+
+// SAFETY: it is a place; what is written there belongs to the interpreter, and is used by threads that are attached.
+unsafe impl Send for Face {}
+
+impl Default for Face {
+    fn default() -> Self {
+        Self(MaybeUninit::uninit())
+    }
 }
 
 static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// Makes an event object.
-#[inline]
-pub(crate) fn create(py: Python<'_>, cell: Cell) -> PyResult<Bound<'_, PyAny>> {
-    let class = class(py)?;
-    // SAFETY: the memory is as large as the type says, and becomes a complete object before it is handed out.
+pub(crate) fn create(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyAny>> {
+    let class = class(py)?.as_type_ptr();
+    // SAFETY: the class is that of events, and is never freed.
+    unsafe { Ok(Bound::from_owned_ptr(py, object(py, event, class))) }
+}
+
+/// Makes an event object, whose one reference is the caller's.
+///
+/// # Safety
+/// `class` is the class of events; it outlives all its objects, because the module keeps it for ever.
+#[inline(always)]
+pub(crate) unsafe fn object(py: Python<'_>, event: Event, class: *mut ffi::PyTypeObject) -> *mut ffi::PyObject {
+    let object = event.into_sole(interpreter(py)).into_face().as_ptr().cast::<ffi::PyObject>();
+    #[cfg(not(Py_GIL_DISABLED))]
+    // SAFETY: the header lies at the start of the cell, which this thread has for itself. It is written as `PyObject_Init` does,
+    // but for the reference to the class, which each object would take and give back.
     unsafe {
-        let object = ffi::PyObject_Malloc(size_of::<EventObject>()).cast::<EventObject>();
-        if object.is_null() {
-            return Err(pyo3::exceptions::PyMemoryError::new_err("no memory for an event"));
+        (*object).ob_refcnt = 1;
+        (*object).ob_type = class;
+    }
+    #[cfg(Py_GIL_DISABLED)]
+    // SAFETY: as above.
+    unsafe {
+        ffi::PyObject_Init(object, class);
+    }
+    object
+}
+
+#[cfg(not(Py_GIL_DISABLED))]
+unsafe extern "C" {
+    /// What the macro of the stable ABI calls when a count reaches zero.
+    fn _Py_Dealloc(object: *mut ffi::PyObject);
+}
+
+/// One reference more. Inline, as the macro of the stable ABI of CPython 3.11 is; PyO3 calls a function.
+///
+/// # Safety
+/// The object lives, and the thread is attached.
+#[inline(always)]
+pub(crate) unsafe fn incref(object: *mut ffi::PyObject) {
+    // SAFETY: passed on. Objects that live for ever in later versions are counted by such code too, as they are meant to be.
+    unsafe {
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            (*object).ob_refcnt += 1;
         }
-        ffi::PyObject_Init(object.cast(), class.as_ptr().cast());
-        std::ptr::write(&raw mut (*object).cell, ManuallyDrop::new(cell));
-        Ok(Bound::from_owned_ptr(py, object.cast()))
+        #[cfg(Py_GIL_DISABLED)]
+        ffi::Py_INCREF(object);
+    }
+}
+
+/// One reference less.
+///
+/// # Safety
+/// The caller gives up a reference of its own, and the thread is attached.
+#[inline(always)]
+pub(crate) unsafe fn decref(object: *mut ffi::PyObject) {
+    // SAFETY: passed on.
+    unsafe {
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            (*object).ob_refcnt -= 1;
+            if (*object).ob_refcnt == 0 {
+                _Py_Dealloc(object);
+            }
+        }
+        #[cfg(Py_GIL_DISABLED)]
+        ffi::Py_DECREF(object);
     }
 }
 
@@ -75,7 +139,7 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
     ];
     let mut spec = ffi::PyType_Spec {
         name: c"chronofabric._core.bus.Event".as_ptr(),
-        basicsize: size_of::<EventObject>() as i32,
+        basicsize: Event::CELL_BYTES as i32,
         itemsize: 0,
         flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE)
             as u32,
@@ -86,74 +150,92 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
     Ok(class.cast_into::<PyType>()?.unbind())
 }
 
+/// Drops what counts references in PyO3's way, which does not know that the interpreter is attached in here.
+#[cold]
+#[inline(never)]
+fn drop_attached<T>(value: T) {
+    Python::attach(|_| drop(value));
+}
+
 /// Called by the interpreter when the last reference goes.
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: the interpreter passes an object of this type that nobody else refers to, with the thread attached. Its memory
-    // came from `PyObject_Malloc`; its type, made from a specification, is referred to by each object.
+    // SAFETY: the interpreter passes an object of this type that nobody else refers to, with the thread attached; the object
+    // is a cell, to which it holds the one reference.
     unsafe {
+        let py = Python::assume_attached();
         let class = ffi::Py_TYPE(object);
-        let cell = ManuallyDrop::take(&mut (*object.cast::<EventObject>()).cell);
-        ffi::PyObject_Free(object.cast());
-        ffi::Py_DECREF(class.cast());
-        // Last, because the payload's own destructor may run here. Its reference is given back through the C API: PyO3 does
-        // not know that the interpreter is attached in here, and would put it off until some later call of its own.
-        if let Ok(Some(payload)) = cell.into_payload().map(Content::into_object) {
-            ffi::Py_DECREF(payload.into_ptr());
+        let mut object = object;
+        // A loop, because events whose payloads are events would otherwise take a frame of the stack each.
+        loop {
+            #[cfg(Py_GIL_DISABLED)]
+            ffi::Py_DECREF(class.cast());
+            let event = Event::from_face(NonNull::new_unchecked(object).cast());
+            let Some(contents) = event.give_up(interpreter(py)) else { return };
+            if contents.extras.is_some() {
+                drop_attached(contents.extras);
+            }
+            // Last, because the payload's own destructor may run here.
+            match contents.payload.map(Content::into_object) {
+                Some(Ok(payload)) => object = payload.as_ptr(),
+                Some(Err(other)) => return drop_attached(other),
+                None => return,
+            }
+            if ffi::Py_TYPE(object) != class || ffi::Py_REFCNT(object) != 1 {
+                return decref(object);
+            }
         }
     }
 }
 
-/// Runs a getter for the interpreter: gives it the cell, turns its error into an exception.
+/// Runs a getter for the interpreter: gives it the event, turns its error into an exception.
 ///
 /// # Safety
 /// Called by the interpreter with an event object and the thread attached.
-unsafe fn with_cell(
+unsafe fn with_event(
     object: *mut ffi::PyObject,
-    body: impl for<'py> FnOnce(Python<'py>, &Cell) -> PyResult<Bound<'py, PyAny>>,
+    body: impl for<'py> FnOnce(Python<'py>, &Event) -> PyResult<Bound<'py, PyAny>>,
 ) -> *mut ffi::PyObject {
-    // SAFETY: a slot of a type is called with the thread attached.
-    let py = unsafe { Python::assume_attached() };
-    // SAFETY: the interpreter calls the slots of a type with objects of that type; the caller holds a reference to it.
-    let cell = unsafe { &(*object.cast::<EventObject>()).cell };
-    match body(py, cell) {
-        Ok(value) => value.into_ptr(),
-        Err(error) => {
-            error.restore(py);
-            std::ptr::null_mut()
+    // PyO3 is told of it, because the body may drop what counts references.
+    Python::attach(|py| {
+        // SAFETY: the interpreter calls the slots of a type with objects of that type; the caller holds a reference to it, and
+        // this one is only borrowed.
+        let event = unsafe { ManuallyDrop::new(Event::from_face(NonNull::new_unchecked(object).cast())) };
+        match body(py, &event) {
+            Ok(value) => value.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                std::ptr::null_mut()
+            }
         }
-    }
+    })
 }
 
 type Getter = unsafe extern "C" fn(*mut ffi::PyObject, *mut c_void) -> *mut ffi::PyObject;
 
 macro_rules! getter {
-    ($name:ident, |$py:ident, $cell:ident| $body:expr) => {
+    ($name:ident, |$py:ident, $event:ident| $body:expr) => {
         unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
             // SAFETY: called by the interpreter as a getter of this type.
-            unsafe { with_cell(object, |$py, $cell| $body) }
+            unsafe { with_event(object, |$py, $event| $body) }
         }
     };
 }
 
-getter!(topic, |py, cell| Ok(PyString::new(py, cell.topic().name()).into_any()));
-getter!(payload_of, |py, cell| payload(py, cell).map(|payload| payload.into_bound(py)));
-getter!(stamp, |py, cell| Ok(Bound::new(py, Stamp::new(cell.stamp, cell.topic().node()))?.into_any()));
-getter!(time, |py, cell| Ok(cell.time_ns.into_pyobject(py)?.into_any()));
-getter!(node, |py, cell| Ok(PyString::new(py, &cell.topic().node().to_string()).into_any()));
-getter!(priority, |py, cell| Ok(cell.priority.into_pyobject(py)?.into_any()));
-getter!(deadline, |py, cell| {
-    let deadline_ns = cell.extras.as_ref().and_then(|extras| extras.deadline_ns);
-    Ok(deadline_ns.into_pyobject(py)?)
-});
-getter!(headers, |py, cell| {
-    let headers = cell.extras.as_ref().and_then(|extras| extras.headers.as_ref());
-    let headers = headers.map_or_else(|| PyDict::new(py), |headers| headers.bind(py).clone());
+getter!(topic, |py, event| Ok(PyString::new(py, event.topic().name()).into_any()));
+getter!(payload, |py, event| payload_of(py, event).map(|payload| payload.into_bound(py)));
+getter!(stamp, |py, event| Ok(Bound::new(py, Stamp::new(event.stamp(), event.topic().node()))?.into_any()));
+getter!(time, |py, event| Ok(event.time_ns().into_pyobject(py)?.into_any()));
+getter!(node, |py, event| Ok(PyString::new(py, &event.topic().node().to_string()).into_any()));
+getter!(priority, |py, event| Ok(event.priority().into_pyobject(py)?.into_any()));
+getter!(deadline, |py, event| Ok(event.deadline_ns().into_pyobject(py)?));
+getter!(headers, |py, event| {
+    let headers = event.headers().map_or_else(|| PyDict::new(py), |headers| headers.bind(py).clone());
     Ok(PyMappingProxy::new(py, headers.as_mapping()).into_any())
 });
 
 const GETTERS: [(&CStr, &CStr, Getter); 8] = [
     (c"topic", c"The topic it was published on.", topic),
-    (c"payload", c"What was published.", payload_of),
+    (c"payload", c"What was published.", payload),
     (c"stamp", c"When it entered the fabric, on the hybrid logical clock of its node.", stamp),
     (c"time", c"When it happened, in nanoseconds since the Unix epoch.", time),
     (c"node", c"The id of the node that it entered the fabric on.", node),
@@ -165,14 +247,14 @@ const GETTERS: [(&CStr, &CStr, Getter); 8] = [
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter as a slot of this type.
     unsafe {
-        with_cell(object, |py, cell| {
-            let shown = payload(py, cell)?.into_bound(py).repr()?.to_string();
+        with_event(object, |py, event| {
+            let shown = payload_of(py, event)?.into_bound(py).repr()?.to_string();
             let shown = if shown.chars().count() > SHOWN_MAX {
                 shown.chars().take(SHOWN_MAX - 3).chain("...".chars()).collect()
             } else {
                 shown
             };
-            let text = format!("Event(topic='{}', time={}, payload={shown})", cell.topic().name(), cell.time_ns);
+            let text = format!("Event(topic='{}', time={}, payload={shown})", event.topic().name(), event.time_ns());
             Ok(PyString::new(py, &text).into_any())
         })
     }
@@ -180,3 +262,9 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 /// How many characters of a payload a representation shows.
 const SHOWN_MAX: usize = 80;
+
+/// The payload of an event as Python sees it.
+#[inline]
+pub(crate) fn payload_of(py: Python<'_>, event: &Event) -> PyResult<Py<PyAny>> {
+    event.payload().map_or_else(|| Ok(py.None()), |content| content.to_python(py))
+}

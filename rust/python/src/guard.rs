@@ -10,10 +10,10 @@ use crate::errors;
 use crate::event::Flag;
 use crate::logic::formula_of;
 use crate::node::{Node, Outcome, Topic, lock};
-use crate::payload::{Content, Record, Value};
+use crate::payload::{Content, Record, Value, View};
 use crate::subscription::pattern_of;
 use chronofabric_bus::{
-    Firing, Histogram, NewEvent, Observed, Pattern, Percentiles, Tap, TapFactory, TapId, TopicInfo, Values,
+    Concurrent, Firing, Histogram, NewEvent, Observed, Pattern, Percentiles, Tap, TapFactory, TapId, TopicInfo, Values,
 };
 use chronofabric_logic::{Formula, Monitor, MonitorOptions, Verdict};
 use pyo3::prelude::*;
@@ -118,12 +118,12 @@ impl Core {
     /// The value of a field, or why there is none.
     fn field(&self, content: &Content, index: usize) -> Result<f64, String> {
         let Some(field) = self.fields.get(index) else { return Err("no such field".to_owned()) };
-        let value = match content {
-            Content::Record(record) => {
+        let value = match content.view() {
+            View::Record(record) => {
                 record.number(&field.name).ok_or_else(|| format!("there is no field '{}'", field.name))
             }
-            Content::Object(object) => Python::attach(|py| field.read(object.bind(py))),
-            Content::Measured(measured) => Python::attach(|py| field.read(measured.0.bind(py))),
+            View::Object(object) => Python::attach(|py| field.read(object.bind(py))),
+            View::Batch(_) => Err("a batch is judged event by event".to_owned()),
         };
         match value {
             Ok(value) if value.is_nan() => Err(format!("field '{}' is not a number (NaN)", field.name)),
@@ -191,8 +191,8 @@ impl Core {
     }
 
     fn publish(&self, target: &Topic, record: Record, event: &Observed, outcome: &mut Outcome) {
-        let new = NewEvent { time_ns: Some(event.time_ns), ..NewEvent::new(Content::Record(Arc::new(record))) };
-        if let Err(error) = target.publish(new, outcome) {
+        let new = NewEvent { time_ns: Some(event.time_ns), ..NewEvent::new(Content::of_record(record)) };
+        if let Err(error) = target.publish(Concurrent, new, outcome) {
             self.fail(error.to_string());
         }
     }
@@ -432,6 +432,10 @@ impl Guard {
             log,
             command: command.map(Arc::from),
         };
+        // They are published on by whoever publishes what the guard watches, with or without the interpreter.
+        for target in [Some(&fired_topic), robustness_topic.as_ref(), actions.publish.as_ref()].into_iter().flatten() {
+            node.bus.share(target);
+        }
         let worker = if actions.log || actions.command.is_some() { Some(bus.get().worker()?) } else { None };
         let rule = Rule { formula, fires_when, hysteresis, max_samples };
         let core = Arc::new(Core {

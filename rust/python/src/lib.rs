@@ -7,17 +7,22 @@
 
 mod actions;
 mod bus;
+mod causality;
 mod clock;
 #[allow(unsafe_code)]
 mod columns;
 mod errors;
+#[allow(unsafe_code)]
 mod event;
 #[allow(unsafe_code)]
 mod event_type;
 mod guard;
+#[allow(unsafe_code)]
+mod hot;
 mod logic;
 #[allow(unsafe_code)]
 mod node;
+#[allow(unsafe_code)]
 mod payload;
 mod publisher;
 mod settings;

@@ -2,7 +2,7 @@
 
 use crate::errors;
 use crate::payload::Content;
-use chronofabric_bus::{BusError, Subscription};
+use chronofabric_bus::{BusError, Receiver, Subscription};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::Cell as Local;
@@ -13,7 +13,7 @@ pub(crate) type Bus = chronofabric_bus::Bus<Content>;
 pub(crate) type Topic = chronofabric_bus::Topic<Content>;
 pub(crate) type Outcome = chronofabric_bus::Outcome<Content>;
 pub(crate) type Victims = chronofabric_bus::Victims<Content>;
-pub(crate) type Cell = chronofabric_bus::CellRef<Content>;
+pub(crate) type Event = chronofabric_bus::Share<Content>;
 
 /// How many forks lie between this process and the one that loaded the module.
 static FORKS: AtomicU32 = AtomicU32::new(0);
@@ -68,6 +68,7 @@ impl Node {
         if FORKS.load(Ordering::Relaxed) == self.forks { Ok(()) } else { Err(self.forked(py)) }
     }
 
+    #[inline(always)]
     pub(crate) fn is_forked(&self) -> bool {
         FORKS.load(Ordering::Relaxed) != self.forks
     }
@@ -126,6 +127,7 @@ impl Number {
 
 impl Drop for Number {
     fn drop(&mut self) {
+        ENDED.fetch_add(1, Ordering::Relaxed);
         let _ = living(self.0).compare_exchange(self.0, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
@@ -135,8 +137,37 @@ thread_local! {
     static NUMBER_HERE: Local<u64> = const { Local::new(0) };
 }
 
+/// How many numbered threads have ended.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// The calling thread as a receiver.
+#[inline(always)]
+pub(crate) fn receiver() -> Receiver {
+    Receiver { token: thread_token(), number: thread_number }
+}
+
+/// What tells the calling thread from all others that live: the address of its control block, which lies at the start of its
+/// segment (System V ABI for x86-64, thread-local storage), where asking for a thread-local variable would cost a call. The
+/// next thread may get the same block, so how many have ended goes into it.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[inline(always)]
+fn thread_token() -> u64 {
+    let block: u64;
+    // SAFETY: reads one word that is there in every thread.
+    unsafe {
+        std::arch::asm!("mov {}, fs:0", out(reg) block, options(nostack, readonly, preserves_flags, pure));
+    }
+    block ^ ENDED.load(Ordering::Relaxed) << 48
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[inline(always)]
+fn thread_token() -> u64 {
+    thread_number()
+}
+
 /// The number of the calling thread; never zero, and never that of a thread that has ended.
-#[inline]
+#[inline(always)]
 pub(crate) fn thread_number() -> u64 {
     match NUMBER_HERE.get() {
         0 => new_thread_number(),

@@ -2,28 +2,78 @@
 
 use crate::columns::{self, Kind, Table};
 use crate::errors;
-use chronofabric_bus::{Magazine, Payload, Pool};
+use crate::event_type::{Face, incref};
+use chronofabric_bus::{Access, Magazine, Payload, Pool};
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString, PyTuple};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// How many unused cells the process keeps.
+/// How many unused cells the process keeps, and how many of them at hand for those who hold the interpreter.
 const CELLS_KEPT: usize = 1 << 16;
+const CELLS_AT_HAND: usize = 1 << 13;
 
 static POOL: Pool<Content> = Pool::new(CELLS_KEPT);
+
+/// Used by one thread at a time: the one that holds the interpreter.
+struct OfInterpreter(Magazine<Content>);
+
+// SAFETY: it is used only where the access is exclusive, which says that the thread holds the interpreter's lock.
+unsafe impl Sync for OfInterpreter {}
+
+static OF_INTERPRETER: OfInterpreter = OfInterpreter(Magazine::keeping(CELLS_AT_HAND));
 
 thread_local! {
     static MAGAZINE: Magazine<Content> = const { Magazine::new() };
 }
 
-/// A payload, in two words.
-pub(crate) enum Content {
+/// The access of who holds the interpreter. Its lock keeps everybody else out of what is only used with the interpreter held;
+/// a free-threaded interpreter has no such lock.
+#[cfg(not(Py_GIL_DISABLED))]
+pub(crate) type Interpreter = chronofabric_bus::Exclusive;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) type Interpreter = chronofabric_bus::Concurrent;
+
+/// See [`Interpreter`].
+#[inline(always)]
+pub(crate) fn interpreter(_py: Python<'_>) -> Interpreter {
+    #[cfg(not(Py_GIL_DISABLED))]
+    // SAFETY: the token says that the thread holds the interpreter's lock, and nothing of the bus lets go of it. Threads that
+    // publish without it say so (`Bus::share`) before they begin.
+    return unsafe { chronofabric_bus::Exclusive::new() };
+    #[cfg(Py_GIL_DISABLED)]
+    return chronofabric_bus::Concurrent;
+}
+
+/// A payload in one word: a pointer with its kind in the two low bits, which are zero in the pointers themselves.
+pub(crate) struct Content(NonNull<()>);
+
+const KIND_BITS: usize = 3;
+const OBJECT: usize = 0;
+const MEASURED: usize = 1;
+const RECORD: usize = 2;
+const BATCH: usize = 3;
+
+// SAFETY: it owns what it points to, and all of that is Send and Sync.
+unsafe impl Send for Content {}
+// SAFETY: as above.
+unsafe impl Sync for Content {}
+
+/// What a payload is.
+pub(crate) enum View<'a> {
     /// Any Python object. Dropping it without the interpreter defers the release to the next thread that has it.
-    Object(Py<PyAny>),
-    /// The same with its size, which was asked for once: the object may change, and the count of bytes must not.
-    Measured(Box<(Py<PyAny>, usize)>),
+    Object(&'a Py<PyAny>),
     /// Named values from a native source or a guard; becomes a dictionary when Python looks at it.
-    Record(Arc<Record>),
+    Record(&'a Record),
+    /// The payloads of events that were published together, in a tuple that nobody else has.
+    Batch(*mut ffi::PyObject),
+}
+
+/// A Python object with its size, which was asked for once: the object may change, and the count of bytes must not.
+struct Measured {
+    object: Py<PyAny>,
+    bytes: usize,
 }
 
 /// Named values.
@@ -40,39 +90,148 @@ pub(crate) enum Value {
 
 impl Payload for Content {
     type Headers = Py<PyDict>;
+    type Face = Face;
 
     fn pool() -> &'static Pool<Self> {
         &POOL
     }
 
-    #[inline]
-    fn magazine<R>(function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
-        MAGAZINE.try_with(function).ok()
+    #[inline(always)]
+    fn magazine<R>(access: impl Access, function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
+        if is_exclusive(access) { Some(function(&OF_INTERPRETER.0)) } else { MAGAZINE.try_with(function).ok() }
     }
 
     fn measure(&mut self) {
-        if let Self::Object(object) = self {
+        if self.kind() == OBJECT {
             // Only a publisher that holds the interpreter has Python objects to publish.
-            let measured = Python::attach(|py| (object.clone_ref(py), size_of(object.bind(py))));
-            *self = Self::Measured(Box::new(measured));
+            let measured = Python::attach(|py| {
+                let object = self.to_object(py);
+                let bytes = size_of(object.bind(py));
+                Measured { object, bytes }
+            });
+            *self = Self::tagged(Box::into_raw(Box::new(measured)).cast(), MEASURED);
         }
     }
 
     fn bytes(&self) -> usize {
-        match self {
-            Self::Object(_) => 0,
-            Self::Measured(measured) => measured.1,
-            Self::Record(record) => size_of_val(&*record.0),
+        match self.kind() {
+            MEASURED => self.measured().bytes,
+            RECORD => size_of_val(&*self.record().0),
+            _ => 0,
+        }
+    }
+
+    fn part(&self, place: usize) -> Self {
+        // SAFETY: asked for by those only who hold the interpreter: receivers, and publishers of Python's objects. Objects live
+        // as long as this content; so does a tuple, and its items with it.
+        unsafe {
+            let object = match self.view() {
+                View::Object(object) => object.as_ptr(),
+                View::Batch(payloads) => ffi::PyTuple_GetItem(payloads, place as ffi::Py_ssize_t),
+                View::Record(record) => {
+                    Arc::increment_strong_count(record);
+                    return Self::tagged(std::ptr::from_ref(record).cast_mut().cast(), RECORD);
+                }
+            };
+            incref(object);
+            Self::tagged(object.cast(), OBJECT)
+        }
+    }
+
+    fn share_headers(headers: &Py<PyDict>) -> Py<PyDict> {
+        Python::attach(|py| headers.clone_ref(py))
+    }
+}
+
+#[inline(always)]
+fn is_exclusive<A: Access>(_access: A) -> bool {
+    A::EXCLUSIVE
+}
+
+impl Drop for Content {
+    #[inline]
+    fn drop(&mut self) {
+        let pointer = self.pointer();
+        // SAFETY: each pointer came from the conversion that is undone here, and is used no more.
+        unsafe {
+            match self.kind() {
+                OBJECT | BATCH => drop(std::mem::transmute::<*mut (), Py<PyAny>>(pointer)),
+                MEASURED => drop(Box::from_raw(pointer.cast::<Measured>())),
+                _ => drop(Arc::from_raw(pointer.cast::<Record>())),
+            }
         }
     }
 }
 
 impl Content {
+    #[inline(always)]
+    fn tagged(pointer: *mut (), kind: usize) -> Self {
+        debug_assert_eq!(pointer.addr() & KIND_BITS, 0);
+        // SAFETY: pointers to objects, from boxes and from counted references are never null; adding a tag keeps that.
+        Self(unsafe { NonNull::new_unchecked(pointer.map_addr(|address| address | kind)) })
+    }
+
+    #[inline(always)]
+    fn kind(&self) -> usize {
+        self.0.as_ptr().addr() & KIND_BITS
+    }
+
+    #[inline(always)]
+    fn pointer(&self) -> *mut () {
+        self.0.as_ptr().map_addr(|address| address & !KIND_BITS)
+    }
+
+    fn measured(&self) -> &Measured {
+        debug_assert_eq!(self.kind(), MEASURED);
+        // SAFETY: asked only where the kind says so.
+        unsafe { &*self.pointer().cast::<Measured>() }
+    }
+
+    fn record(&self) -> &Record {
+        debug_assert_eq!(self.kind(), RECORD);
+        // SAFETY: asked only where the kind says so.
+        unsafe { &*self.pointer().cast::<Record>() }
+    }
+
+    /// What it is.
+    #[inline]
+    pub(crate) fn view(&self) -> View<'_> {
+        match self.kind() {
+            // SAFETY: `Py` is one pointer that is never null, and a plain object has no tag.
+            OBJECT => View::Object(unsafe { &*std::ptr::from_ref(&self.0).cast::<Py<PyAny>>() }),
+            MEASURED => View::Object(&self.measured().object),
+            RECORD => View::Record(self.record()),
+            _ => View::Batch(self.pointer().cast()),
+        }
+    }
+
+    /// A Python object.
+    #[inline(always)]
+    pub(crate) fn of_object(object: Py<PyAny>) -> Self {
+        Self::tagged(object.into_ptr().cast(), OBJECT)
+    }
+
+    /// A Python object, with a reference to it that the caller gives away.
+    #[inline(always)]
+    pub(crate) fn of_reference(object: *mut ffi::PyObject) -> Self {
+        Self::tagged(object.cast(), OBJECT)
+    }
+
+    /// The payloads of a batch: a tuple that nobody else has.
+    pub(crate) fn of_batch(payloads: Bound<'_, PyTuple>) -> Self {
+        Self::tagged(payloads.into_ptr().cast(), BATCH)
+    }
+
+    /// Named values.
+    pub(crate) fn of_record(record: Record) -> Self {
+        Self::tagged(Arc::into_raw(Arc::new(record)).cast_mut().cast(), RECORD)
+    }
+
     /// Takes a payload from Python: what exports Arrow becomes a table, everything else stays what it is.
     #[inline(always)]
     pub(crate) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         match columns::kind(object)? {
-            Kind::Plain | Kind::Table => Ok(Self::Object(object.clone().unbind())),
+            Kind::Plain | Kind::Table => Ok(Self::of_object(object.clone().unbind())),
             kind => Self::import(object, kind),
         }
     }
@@ -89,45 +248,45 @@ impl Content {
                 attributes.set_item("kind", name)
             }));
         }
-        Ok(Self::Object(Py::new(py, Table::import(object)?)?.into_any()))
+        Ok(Self::of_object(Py::new(py, Table::import(object)?)?.into_any()))
     }
 
     /// The payload as Python sees it.
     #[inline]
     pub(crate) fn to_python(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self {
-            Self::Object(object) => Ok(object.clone_ref(py)),
-            Self::Measured(measured) => Ok(measured.0.clone_ref(py)),
-            Self::Record(record) => record.to_python(py),
+        match self.view() {
+            View::Object(object) => Ok(object.clone_ref(py)),
+            View::Record(record) => record.to_python(py),
+            View::Batch(payloads) => {
+                // SAFETY: the tuple lives as long as this content.
+                Ok(unsafe { Bound::from_borrowed_ptr(py, payloads) }.unbind())
+            }
         }
+    }
+
+    fn to_object(&self, py: Python<'_>) -> Py<PyAny> {
+        self.as_object().map_or_else(|| py.None(), |object| object.clone_ref(py))
     }
 
     /// The Python object, where it is one.
-    pub(crate) fn as_object(&self) -> Option<&Py<PyAny>> {
-        match self {
-            Self::Object(object) => Some(object),
-            Self::Measured(measured) => Some(&measured.0),
-            Self::Record(_) => None,
-        }
-    }
-
-    /// As [`Content::as_object`], for the last holder.
-    pub(crate) fn into_object(self) -> Option<Py<PyAny>> {
-        match self {
-            Self::Object(object) => Some(object),
-            Self::Measured(measured) => Some(measured.0),
-            Self::Record(_) => None,
-        }
-    }
-
-    /// As [`Content::to_python`], for the last holder.
     #[inline]
-    pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self {
-            Self::Object(object) => Ok(object),
-            Self::Measured(measured) => Ok(measured.0),
-            Self::Record(record) => record.to_python(py),
+    pub(crate) fn as_object(&self) -> Option<&Py<PyAny>> {
+        match self.view() {
+            View::Object(object) => Some(object),
+            View::Record(_) | View::Batch(_) => None,
         }
+    }
+
+    /// The Python object, with the reference to it, where it is nothing else.
+    ///
+    /// # Errors
+    /// The content itself.
+    #[inline(always)]
+    pub(crate) fn into_object(self) -> Result<NonNull<ffi::PyObject>, Self> {
+        if self.kind() != OBJECT {
+            return Err(self);
+        }
+        Ok(std::mem::ManuallyDrop::new(self).0.cast())
     }
 }
 

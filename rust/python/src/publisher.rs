@@ -1,18 +1,18 @@
 //! Publishing, and waiting for room where a subscription asks for that.
 
-use crate::columns::Table;
+use crate::columns::{self, Kind, Table};
 use crate::errors;
 use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
-use crate::payload::Content;
-use crate::subscription::{count, duration_ns};
+use crate::payload::{Content, interpreter};
+use crate::subscription::{Core, count, duration_ns};
 use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
-use chronofabric_bus::{Blocked, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
+use chronofabric_bus::{Blocked, BusError, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDateTime, PyDict, PyMapping, PyString};
+use pyo3::types::{PyDateTime, PyDict, PyList, PyMapping, PyString, PyTuple};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type BlockedEvent = Blocked<Content>;
 
@@ -44,7 +44,7 @@ enum Schema {
 pub(crate) struct Publisher {
     pub(crate) topic: Arc<Topic>,
     node: Arc<Node>,
-    priority: u8,
+    pub(crate) priority: u8,
     schema: Schema,
     arrow_schema: Option<Py<PyAny>>,
 }
@@ -129,6 +129,11 @@ impl Publisher {
         if self.schema == Schema::Arrow {
             self.check_schema(payload, &content)?;
         }
+        self.accompanied(content, with)
+    }
+
+    /// A payload, or those of a batch, with what goes beside.
+    fn accompanied(&self, content: Content, with: &Accompaniment<'_, '_>) -> PyResult<NewEvent<Content>> {
         let mut event = NewEvent { priority: self.priority, time_ns: with.time, ..NewEvent::new(content) };
         if let Some(priority) = with.priority {
             event.priority = priority_of(priority)?;
@@ -179,6 +184,17 @@ impl Publisher {
         Err(refuse(&format!("topic '{topic}' carries\n{expected}\nbut a table was published with\n{found}")))
     }
 
+    /// Whether it publishes from this process, and without a look at what.
+    #[inline(always)]
+    pub(crate) fn takes_anything(&self) -> bool {
+        self.schema == Schema::Any && !self.node.is_forked()
+    }
+
+    /// Refuses to work in a forked child.
+    pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.node.check(py)
+    }
+
     /// Publishes, and waits for room where a subscription asks for that.
     #[inline(always)]
     pub(crate) fn send(
@@ -188,18 +204,35 @@ impl Publisher {
         outcome: &mut Outcome,
     ) -> PyResult<()> {
         let py = payload.py();
-        let published = if with.is_plain() && self.schema == Schema::Any {
-            // Not through `event`: passing the event back through memory would stall on store forwarding.
+        let published = if with.is_plain() && with.time.is_none() && self.schema == Schema::Any {
             let payload = Content::new(payload).map_err(|error| self.name_topic(py, error))?;
-            self.topic.publish(NewEvent { payload, priority: self.priority, extras: None, time_ns: with.time }, outcome)
+            let event = NewEvent { priority: self.priority, ..NewEvent::new(payload) };
+            self.topic.publish(interpreter(py), event, outcome).map(drop)
         } else {
-            self.topic.publish(self.event(payload, with)?, outcome)
+            self.topic.publish(interpreter(py), self.event(payload, with)?, outcome).map(drop)
         };
+        self.finish(py, published, outcome)
+    }
+
+    /// What remains after the rings are filled.
+    #[inline(always)]
+    pub(crate) fn finish(
+        &self,
+        py: Python<'_>,
+        published: Result<(), Box<BusError>>,
+        outcome: &mut Outcome,
+    ) -> PyResult<()> {
         if let Err(error) = published {
             return Err(self.node.error(py, &error));
         }
         outcome.victims.clear();
-        if outcome.blocked.is_empty() { Ok(()) } else { self.wait_for_room(py, outcome) }
+        if !outcome.blocked.is_empty() {
+            return self.wait_for_room(py, outcome);
+        }
+        match outcome.gathered.take() {
+            Some(receiver) => wait(py, &self.node, &mut Turn::of(receiver), None).map(drop),
+            None => Ok(()),
+        }
     }
 
     #[cold]
@@ -214,7 +247,7 @@ impl Publisher {
         for mut blocked in mine {
             let mut victims = Victims::new();
             // Another thread may have made room meanwhile.
-            if !blocked.retry(&mut victims) {
+            if !blocked.retry(interpreter(py), &mut victims) {
                 deadlocks.push(blocked.subscription().options().name.to_string());
                 blocked.give_up(Reason::WouldDeadlock, &mut victims);
             }
@@ -247,6 +280,46 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+impl Publisher {
+    /// Publishes the items of a tuple, batch by batch.
+    fn send_batches(
+        &self,
+        all: &Bound<'_, PyTuple>,
+        with: &Accompaniment<'_, '_>,
+        outcome: &mut Outcome,
+    ) -> PyResult<usize> {
+        let (py, count) = (all.py(), all.len());
+        for first in (0..count).step_by(TURN) {
+            if first > 0 {
+                take_turns(py)?;
+            }
+            let last = count.min(first + TURN);
+            let payloads = Content::of_batch(all.get_slice(first, last));
+            let batch = self.accompanied(payloads, with)?;
+            let published = self.topic.publish_batch(interpreter(py), batch, last - first, outcome);
+            self.finish(py, published, outcome)?;
+        }
+        Ok(count)
+    }
+}
+
+/// The items of a list or tuple, if it has more than one and none of them exports Arrow.
+fn sequence_of_plain<'py>(payloads: &Bound<'py, PyAny>) -> Option<Bound<'py, PyTuple>> {
+    let all = match (payloads.cast_exact::<PyList>(), payloads.cast_exact::<PyTuple>()) {
+        (Ok(list), _) => list.to_tuple(),
+        (_, Ok(tuple)) => tuple.clone(),
+        _ => return None,
+    };
+    let mut known = std::ptr::null_mut();
+    let plain = all.iter_borrowed().all(|item| {
+        let class = item.get_type_ptr();
+        let plain = class == known || matches!(columns::known_kind(&item), Some(Kind::Plain | Kind::Table));
+        known = class;
+        plain
+    });
+    (plain && all.len() > 1).then_some(all)
 }
 
 /// A deadline: a duration from now, a `datetime`, or a stamp.
@@ -312,6 +385,48 @@ fn headers_of(headers: &Bound<'_, PyAny>) -> PyResult<Py<PyDict>> {
     if copy.keys().iter().all(|key| key.is_instance_of::<PyString>()) { Ok(copy.unbind()) } else { Err(refuse()) }
 }
 
+/// The turn of a receiver that waits while a burst has gathered: over when it waits again, or was too slow. Otherwise a ring
+/// of many thousand events would be filled before it gets the interpreter, and all of them would have left the caches.
+struct Turn {
+    receiver: Arc<Core>,
+    since: Instant,
+}
+
+impl Turn {
+    fn of(receiver: Arc<Core>) -> Self {
+        Self { receiver, since: Instant::now() }
+    }
+}
+
+impl Condition for Turn {
+    fn check(&mut self, _py: Python<'_>) -> bool {
+        self.is_true()
+    }
+    fn glance(&mut self) -> bool {
+        self.is_true()
+    }
+    fn is_true(&self) -> bool {
+        let waiting = self.receiver.waiting();
+        let over = waiting.receivers.load(Ordering::Relaxed) > 0 && self.receiver.pending() == 0;
+        let late = self.since.elapsed() >= PATIENCE;
+        if late && !over {
+            waiting.impatient.store(true, Ordering::Relaxed);
+        }
+        over || late || self.receiver.is_closed()
+    }
+    fn waits(&self, waits: bool) {
+        count(&self.receiver.waiting().publishers, waits);
+    }
+    fn awake(&self) -> Duration {
+        PATIENCE
+    }
+    fn arm(&self, _wake: Arc<dyn Wake>) {}
+    fn disarm(&self, _wake: &Arc<dyn Wake>) {}
+    fn slice(&self) -> Duration {
+        PATIENCE
+    }
+}
+
 /// One event that waits for room in one subscription.
 struct Room {
     blocked: BlockedEvent,
@@ -319,20 +434,24 @@ struct Room {
 }
 
 impl Condition for Room {
-    fn check(&mut self) -> bool {
-        self.blocked.retry(&mut self.victims)
+    fn check(&mut self, py: Python<'_>) -> bool {
+        self.blocked.retry(interpreter(py), &mut self.victims)
     }
     /// A patient publisher waits until the receiver waits in its turn: it has the interpreter until then.
     fn glance(&mut self) -> bool {
         let waiting = self.blocked.subscription().waiting();
-        let patient = !waiting.impatient.load(Ordering::Relaxed);
-        let now = if patient { waiting.receivers.load(Ordering::Relaxed) > 0 } else { self.blocked.has_credit() };
-        let done = now && self.check();
-        if done && !patient {
+        if !waiting.impatient.load(Ordering::Relaxed) {
+            return waiting.receivers.load(Ordering::Relaxed) > 0 && self.blocked.has_room();
+        }
+        let done = self.blocked.has_credit();
+        if done {
             // The receiver is fast after all.
-            self.blocked.subscription().waiting().impatient.store(false, Ordering::Relaxed);
+            waiting.impatient.store(false, Ordering::Relaxed);
         }
         done
+    }
+    fn is_true(&self) -> bool {
+        self.blocked.has_room()
     }
     fn awake(&self) -> Duration {
         if self.blocked.subscription().waiting().impatient.load(Ordering::Relaxed) { YIELDING } else { PATIENCE }
@@ -340,9 +459,11 @@ impl Condition for Room {
     fn waits(&self, waits: bool) {
         count(&self.blocked.subscription().waiting().publishers, waits);
     }
-    fn arm(&self, wake: Arc<dyn Wake>) {
+    fn parks(&self) {
         // Staying awake did not help: the receiver takes its time.
         self.blocked.subscription().waiting().impatient.store(true, Ordering::Relaxed);
+    }
+    fn arm(&self, wake: Arc<dyn Wake>) {
         self.blocked.arm(wake, 0);
     }
     fn disarm(&self, wake: &Arc<dyn Wake>) {
@@ -366,21 +487,6 @@ impl Publisher {
         Self::new(bus.py(), &bus.get().node, topic_text(topic)?, priority, schema)
     }
 
-    /// Publishes one payload.
-    #[pyo3(signature = (payload, *, priority = None, deadline = None, headers = None, time = None))]
-    fn publish(
-        &self,
-        payload: &Bound<'_, PyAny>,
-        priority: Option<&Bound<'_, PyAny>>,
-        deadline: Option<&Bound<'_, PyAny>>,
-        headers: Option<&Bound<'_, PyAny>>,
-        time: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        self.node.check(payload.py())?;
-        let time = time.map(time_of).transpose()?;
-        self.send(payload, &Accompaniment { priority, deadline, headers, time }, &mut Outcome::default())
-    }
-
     /// Publishes the payloads of an iterable, one event each; says how many.
     #[pyo3(signature = (payloads, *, priority = None, deadline = None, headers = None))]
     fn publish_many(
@@ -397,6 +503,11 @@ impl Publisher {
         }
         let with = Accompaniment { priority, deadline, headers, time: None };
         let mut outcome = Outcome::default();
+        if self.takes_anything()
+            && let Some(all) = sequence_of_plain(payloads)
+        {
+            return self.send_batches(&all, &with, &mut outcome);
+        }
         let mut count = 0;
         // What is iterated over may be a generator.
         let _calling = Counted::calling();
@@ -425,7 +536,7 @@ impl Publisher {
         let time = time.map(time_of).transpose()?;
         let event = self.event(payload, &Accompaniment { priority, deadline, headers, time })?;
         let mut outcome = Outcome::default();
-        self.topic.publish(event, &mut outcome).map_err(|error| self.node.error(py, &error))?;
+        self.topic.publish(interpreter(py), event, &mut outcome).map_err(|error| self.node.error(py, &error))?;
         outcome.victims.clear();
         if outcome.blocked.is_empty() {
             return Ok(None);
@@ -492,7 +603,7 @@ impl BlockedPublish {
         let mut waiting = std::mem::take(&mut *crate::node::lock(&self.waiting));
         let mut left = Vec::new();
         for (deadline_ns, mut blocked) in waiting.drain(..) {
-            if blocked.retry(&mut victims) {
+            if blocked.retry(interpreter(py), &mut victims) {
                 continue;
             }
             if now_ns >= deadline_ns {

@@ -1,12 +1,13 @@
 //! Receiving: one by one, in batches, bare payloads, blocking and polling.
 
 use crate::errors;
-use crate::event::{Batch, DeadLetter, into_payload};
+use crate::event::{Batch, DeadLetter};
 use crate::event_type;
-use crate::node::{Cell, Node, Victims, thread_number};
-use crate::payload::Content;
+use crate::hot;
+use crate::node::{Event, Node, Victims, receiver};
+use crate::payload::{Content, interpreter};
 use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
-use chronofabric_bus::{Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
+use chronofabric_bus::{BURST, Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;
@@ -152,13 +153,16 @@ impl<'a> Ready<'a> {
         let received = core.received();
         let at_once = received.saturating_sub(subscription.received.swap(received, Ordering::Relaxed));
         let capacity = core.options().capacity as u64;
-        let expects_burst = capacity >= BURST_CAPACITY && at_once >= capacity / BURST_SHARE;
+        let expects_burst = capacity >= BURST_CAPACITY && at_once >= capacity.min(BURST) / BURST_SHARE;
         Self { core, expects_burst, pending: 0, since: Instant::now() }
     }
 }
 
 impl Condition for Ready<'_> {
-    fn check(&mut self) -> bool {
+    fn check(&mut self, _py: Python<'_>) -> bool {
+        self.core.is_ready()
+    }
+    fn is_true(&self) -> bool {
         self.core.is_ready()
     }
     fn glance(&mut self) -> bool {
@@ -182,7 +186,12 @@ impl Condition for Ready<'_> {
         if self.expects_burst { PATIENCE } else { YIELDING }
     }
     fn waits(&self, waits: bool) {
-        count(&self.core.waiting().receivers, waits);
+        let waiting = self.core.waiting();
+        count(&waiting.receivers, waits);
+        if waits && !self.core.is_ready() {
+            // It has caught up: worth waiting for.
+            waiting.impatient.store(false, Ordering::Relaxed);
+        }
     }
     fn arm(&self, wake: Arc<dyn Wake>) {
         self.core.items().arm(wake, 0);
@@ -202,23 +211,22 @@ pub(crate) fn count(waiting: &AtomicU32, waits: bool) {
 }
 
 /// What waiting for an event ended with.
-enum Received {
-    Event(Cell),
+pub(crate) enum Received {
+    Event(Event),
     Closed,
     Timeout,
 }
 
 impl Subscription {
-    #[inline]
-    fn try_receive(&self) -> Option<Cell> {
-        self.core.try_receive(thread_number(), || self.node.bus.source().now_ns())
+    #[inline(always)]
+    pub(crate) fn try_receive(&self, py: Python<'_>) -> Option<Event> {
+        self.core.try_receive(interpreter(py), receiver(), || self.node.bus.source().now_ns())
     }
 
-    #[inline]
-    fn next(&self, py: Python<'_>) -> PyResult<Received> {
+    pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Received> {
         self.node.check(py)?;
-        match self.try_receive() {
-            Some(cell) => Ok(Received::Event(cell)),
+        match self.try_receive(py) {
+            Some(event) => Ok(Received::Event(event)),
             None => self.next_waiting(py, None),
         }
     }
@@ -229,8 +237,8 @@ impl Subscription {
         loop {
             // Before the last look: what was accepted before the end is still handed out.
             let closed = self.core.is_closed();
-            if let Some(cell) = self.try_receive() {
-                return Ok(Received::Event(cell));
+            if let Some(event) = self.try_receive(py) {
+                return Ok(Received::Event(event));
             }
             if closed {
                 return Ok(Received::Closed);
@@ -313,12 +321,12 @@ impl Subscription {
     fn receive<'py>(&self, py: Python<'py>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         self.node.check(py)?;
         let timeout_ns = timeout.map(|timeout| duration_ns(timeout, "timeout")).transpose()?;
-        if let Some(cell) = self.try_receive() {
-            return event_type::create(py, cell);
+        if let Some(event) = self.try_receive(py) {
+            return event_type::create(py, event);
         }
         let deadline_ns = timeout_ns.map(|timeout| self.node.bus.source().now_ns().saturating_add(timeout));
         match self.next_waiting(py, deadline_ns)? {
-            Received::Event(cell) => event_type::create(py, cell),
+            Received::Event(event) => event_type::create(py, event),
             Received::Closed => Err(self.closed_error(py)),
             Received::Timeout => {
                 let name = &self.core.options().name;
@@ -336,8 +344,8 @@ impl Subscription {
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.node.check(py)?;
         let closed = self.core.is_closed();
-        match self.try_receive() {
-            Some(cell) => event_type::create(py, cell).map(Some),
+        match self.try_receive(py) {
+            Some(event) => event_type::create(py, event).map(Some),
             None if closed => Err(self.closed_error(py)),
             None => Ok(None),
         }
@@ -346,23 +354,23 @@ impl Subscription {
     /// Up to `limit` events that are there now, as a batch; possibly none.
     fn poll_batch(&self, py: Python<'_>, limit: &Bound<'_, PyAny>) -> PyResult<Batch> {
         self.node.check(py)?;
-        Ok(self.take_batch(count_of(limit, "limit", 0)?))
+        Ok(self.take_batch(py, count_of(limit, "limit", 0)?))
     }
 
-    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
+    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        hot::iterate(slf, false)
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.next(py)? {
-            Received::Event(cell) => event_type::create(py, cell).map(Some),
+            Received::Event(event) => event_type::create(py, event).map(Some),
             _ => Ok(None),
         }
     }
 
     /// An iterator over bare payloads.
-    fn payloads(slf: Bound<'_, Self>) -> Payloads {
-        Payloads { subscription: slf.unbind() }
+    fn payloads(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        hot::iterate(slf, true)
     }
 
     /// An iterator over batches of 1 to `size` events.
@@ -449,7 +457,7 @@ impl Subscription {
     #[getter]
     fn dead_letters(&self, py: Python<'_>) -> PyResult<Vec<DeadLetter>> {
         self.node.check(py)?;
-        self.core.dead_letters().into_iter().map(|(cell, reason)| DeadLetter::new(py, cell, reason.name())).collect()
+        self.core.dead_letters().into_iter().map(|(event, reason)| DeadLetter::new(py, event, reason.name())).collect()
     }
 
     /// Takes dead letters out, oldest first.
@@ -467,7 +475,7 @@ impl Subscription {
         self.node.check(py)?;
         let limit = limit.map_or(Ok(usize::MAX), |limit| count_of(limit, "limit", 0))?;
         let mut victims = Victims::new();
-        Ok(self.core.replay_dead_letters(limit, &mut victims))
+        Ok(self.core.replay_dead_letters(interpreter(py), limit, &mut victims))
     }
 
     /// Closes it; what waits is counted as dropped (unsubscribed).
@@ -487,15 +495,9 @@ impl Subscription {
 }
 
 impl Subscription {
-    fn take_batch(&self, limit: usize) -> Batch {
-        let mut cells = Vec::with_capacity(limit.min(self.core.pending()));
-        while cells.len() < limit {
-            match self.try_receive() {
-                Some(cell) => cells.push(cell),
-                None => break,
-            }
-        }
-        Batch::new(cells)
+    fn take_batch(&self, py: Python<'_>, limit: usize) -> Batch {
+        let now_ns = || self.node.bus.source().now_ns();
+        Batch::new(self.core.try_receive_many(interpreter(py), receiver(), limit, now_ns))
     }
 
     fn leave(&self) {
@@ -534,26 +536,6 @@ pub(crate) fn books_dict<'py>(py: Python<'py>, books: &Books) -> PyResult<Bound<
     Ok(all)
 }
 
-/// Bare payloads, one by one.
-#[pyclass(module = "chronofabric._core.bus", frozen)]
-pub(crate) struct Payloads {
-    subscription: Py<Subscription>,
-}
-
-#[pymethods]
-impl Payloads {
-    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        match self.subscription.get().next(py)? {
-            Received::Event(cell) => into_payload(py, cell).map(Some),
-            _ => Ok(None),
-        }
-    }
-}
-
 /// Batches of events.
 #[pyclass(module = "chronofabric._core.bus", frozen)]
 pub(crate) struct Batches {
@@ -572,7 +554,7 @@ impl Batches {
         subscription.node.check(py)?;
         loop {
             let closed = subscription.core.is_closed();
-            let batch = subscription.take_batch(self.size);
+            let batch = subscription.take_batch(py, self.size);
             if !batch.is_empty() {
                 return Ok(Some(batch));
             }

@@ -3,7 +3,7 @@
 use crate::bus::Bus;
 use crate::node::{Node, Outcome, Topic, detached, lock, spawn};
 use crate::payload::{Content, Record, Value};
-use chronofabric_bus::{NewEvent, Reason};
+use chronofabric_bus::{Concurrent, NewEvent, Reason};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,7 @@ impl Timer {
         let node = Arc::clone(&bus.get().node);
         node.check(py)?;
         let topic = node.bus.topic(topic).map_err(|error| node.error(py, &error))?;
+        node.bus.share(&topic);
         let shared = Arc::new(Shared {
             topic,
             node,
@@ -109,7 +110,7 @@ impl Shared {
                 ("lateness_ns", Value::Integer(lateness_ns)),
                 ("missed", Value::Integer(missed)),
             ]);
-            match self.topic.publish(NewEvent::new(Content::Record(Arc::new(record))), &mut outcome) {
+            match self.topic.publish(Concurrent, NewEvent::new(Content::of_record(record)), &mut outcome) {
                 Ok(_) => self.published.fetch_add(1, Ordering::Relaxed),
                 Err(_) if self.stopped() => return,
                 Err(_) => self.errors.fetch_add(1, Ordering::Relaxed),
@@ -128,7 +129,7 @@ impl Shared {
         for mut blocked in outcome.blocked.drain(..) {
             let deadline_ns = started_ns.saturating_add(blocked.subscription().options().block_timeout_ns);
             let mut pause = std::time::Duration::from_micros(20);
-            while !blocked.retry(&mut outcome.victims) {
+            while !blocked.retry(Concurrent, &mut outcome.victims) {
                 if source.now_ns() >= deadline_ns || self.stopped() {
                     blocked.give_up(Reason::Timeout, &mut outcome.victims);
                     break;

@@ -8,10 +8,10 @@
 use crate::node::{Node, detached, lock, thread_ident};
 use crate::subscription::Subscription;
 use chronofabric_bus::Wake;
-use chronofabric_clock::TimeSource;
 use pyo3::prelude::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// How long the main thread sleeps before it looks for signals.
@@ -44,47 +44,53 @@ pub(crate) fn be_main_thread() {
 }
 
 /// A place for one thread to sleep.
-#[derive(Default)]
 pub(crate) struct Parker {
-    woken: Mutex<bool>,
-    changed: Condvar,
+    woken: AtomicBool,
+    thread: Thread,
 }
 
 impl Wake for Parker {
     fn wake(&self, _token: u64) {
-        *lock(&self.woken) = true;
-        self.changed.notify_all();
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
 impl Parker {
+    fn here() -> Arc<Self> {
+        Arc::new(Self { woken: AtomicBool::new(false), thread: std::thread::current() })
+    }
+
     fn park(&self, timeout: Duration) {
-        let woken = lock(&self.woken);
-        let waited = self.changed.wait_timeout_while(woken, timeout, |woken| !*woken);
-        *waited.unwrap_or_else(std::sync::PoisonError::into_inner).0 = false;
+        let started = Instant::now();
+        let mut left = timeout;
+        while !self.woken.swap(false, Ordering::Acquire) && !left.is_zero() {
+            std::thread::park_timeout(left);
+            left = timeout.saturating_sub(started.elapsed());
+        }
     }
 }
 
 thread_local! {
-    static PARKER: Arc<Parker> = Arc::default();
+    static PARKER: Arc<Parker> = Parker::here();
 }
 
 /// Something to wait for.
 pub(crate) trait Condition: Send {
     /// Whether it has come true. May act on it, but not through Python.
-    fn check(&mut self) -> bool;
-    /// As `check`, while the thread is still awake: may wait for better than the least.
-    fn glance(&mut self) -> bool {
-        self.check()
-    }
+    fn check(&mut self, py: Python<'_>) -> bool;
+    /// Whether it is true, as far as that can be told without the interpreter.
+    fn is_true(&self) -> bool;
+    /// As `is_true`, while the thread is still awake: may wait for better than the least.
+    fn glance(&mut self) -> bool;
     /// How long to stay awake, letting others run, before parking.
     fn awake(&self) -> Duration {
         YIELDING
     }
-    /// Told when the interpreter has been let go, and again before it is taken back.
-    fn waits(&self, waits: bool) {
-        let _ = waits;
-    }
+    /// Told before the interpreter is let go, and again when it has been taken back.
+    fn waits(&self, waits: bool);
+    /// Told before the thread parks.
+    fn parks(&self) {}
     /// Registers for a wake-up.
     fn arm(&self, wake: Arc<dyn Wake>);
     /// Takes the registration back.
@@ -96,6 +102,9 @@ pub(crate) trait Condition: Send {
 }
 
 /// Waits for a condition until a deadline in nanoseconds of the node's time source; says whether it came true.
+///
+/// The wake-up is registered, and the condition looked at once more, before the interpreter is let go: who changes the
+/// condition with the interpreter held either does so before that look or sees the registration, and needs no fence.
 ///
 /// # Errors
 /// What a signal handler raised, such as `KeyboardInterrupt`.
@@ -112,45 +121,43 @@ pub(crate) fn wait(
         slice = slice.min(SIMULATED_SLICE);
     }
     let parker: Arc<Parker> = PARKER.with(Arc::clone);
+    let wake: Arc<dyn Wake> = Arc::<Parker>::clone(&parker);
     let mut spins = spins();
     loop {
-        let done = detached(py, || {
-            condition.waits(true);
-            let done = wait_detached(condition, source, &parker, deadline_ns, spins, slice);
-            condition.waits(false);
-            done
-        });
+        let left = deadline_ns.map(|deadline| deadline.saturating_sub(source.now_ns()));
+        condition.arm(Arc::clone(&wake));
+        if condition.check(py) {
+            condition.disarm(&wake);
+            return Ok(true);
+        }
+        if left.is_some_and(|left| left <= 0) {
+            condition.disarm(&wake);
+            return Ok(false);
+        }
+        let slice = match left {
+            Some(left) if source.as_simulated().is_none() => Duration::from_nanos(left.unsigned_abs()).min(slice),
+            _ => slice,
+        };
+        condition.waits(true);
+        detached(py, || wait_detached(condition, &parker, spins, slice));
+        condition.waits(false);
+        condition.disarm(&wake);
         if main {
             py.check_signals()?;
-        }
-        if let Some(done) = done {
-            return Ok(done);
         }
         node.check(py)?;
         spins = 0;
     }
 }
 
-/// One turn of waiting, without the interpreter: spin, yield, park. `None` where it was interrupted or is only half over.
-fn wait_detached(
-    condition: &mut dyn Condition,
-    source: &TimeSource,
-    parker: &Arc<Parker>,
-    deadline_ns: Option<i64>,
-    spins: u32,
-    slice: Duration,
-) -> Option<bool> {
+/// One turn of waiting, without the interpreter: spin, yield, park.
+fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, left: Duration) {
     for _ in 0..spins {
         if condition.glance() {
-            return Some(true);
+            return;
         }
         std::hint::spin_loop();
     }
-    let left = match deadline_ns.map(|deadline| deadline.saturating_sub(source.now_ns())) {
-        Some(left) if left <= 0 => return Some(condition.check()),
-        Some(left) if source.as_simulated().is_none() => Duration::from_nanos(left.unsigned_abs()).min(slice),
-        _ => slice,
-    };
     let started = Instant::now();
     while spins > 0 && started.elapsed() < condition.awake().min(left) {
         // Seldom enough not to take from the other thread the cache lines, or the core, that it works with.
@@ -159,19 +166,14 @@ fn wait_detached(
         }
         std::thread::yield_now();
         if condition.glance() {
-            return Some(true);
+            return;
         }
     }
-    let left = left.saturating_sub(started.elapsed());
-    let wake: Arc<dyn Wake> = Arc::<Parker>::clone(parker);
-    condition.arm(Arc::clone(&wake));
-    let mut true_now = condition.check();
-    if !true_now {
-        parker.park(left);
-        true_now = condition.check();
+    if condition.is_true() {
+        return;
     }
-    condition.disarm(&wake);
-    true_now.then_some(true)
+    condition.parks();
+    parker.park(left.saturating_sub(started.elapsed()));
 }
 
 /// Spinning on a machine with one core only keeps the other thread from running.

@@ -1,11 +1,12 @@
 //! A payload that counts how many of it exist.
 #![allow(dead_code)]
 
-use chronofabric_bus::{Bus, BusOptions, Magazine, NewEvent, Outcome, Payload, Pool, Topic};
+use chronofabric_bus::{Access, Bus, Concurrent, BusOptions, Magazine, NewEvent, Outcome, Payload, Pool, Receiver, Topic};
 use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+pub const ME: Receiver = Receiver { token: 1, number: || 1 };
 pub static ALIVE: AtomicI64 = AtomicI64::new(0);
 thread_local! {
     static MAGAZINE: Magazine<Counted> = const { Magazine::new() };
@@ -37,16 +38,21 @@ impl Drop for Counted {
 
 impl Payload for Counted {
     type Headers = ();
+    type Face = ();
     fn pool() -> &'static Pool<Self> {
         &POOL
     }
-    fn magazine<R>(function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
+    fn magazine<R>(_access: impl Access, function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
         MAGAZINE.try_with(function).ok()
     }
     fn measure(&mut self) {}
     fn bytes(&self) -> usize {
         self.size
     }
+    fn part(&self, place: usize) -> Self {
+        Self::sized(self.number + place as u64, self.size)
+    }
+    fn share_headers(_headers: &()) {}
 }
 
 pub fn bus() -> Bus<Counted> {
@@ -57,6 +63,6 @@ pub fn bus() -> Bus<Counted> {
 
 pub fn publish(topic: &Arc<Topic<Counted>>, number: u64, priority: u8) -> Outcome<Counted> {
     let mut outcome = Outcome::default();
-    topic.publish(NewEvent { priority, ..NewEvent::new(Counted::new(number)) }, &mut outcome).unwrap();
+    topic.publish(Concurrent, NewEvent { priority, ..NewEvent::new(Counted::new(number)) }, &mut outcome).unwrap();
     outcome
 }

@@ -11,22 +11,19 @@ use std::ffi::{CStr, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StructArray, make_array};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, Field};
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple, PyType};
 
 use super::Table;
+use super::batch::Batch;
+use super::description::{self, Description};
+use super::kind::{Source, source};
 use crate::errors;
-
-/// The name of the column that a bare array becomes.
-const BARE_COLUMN: &str = "value";
-/// How deeply types may nest, as in Arrow C++.
-const NESTING_MAX: usize = 64;
 
 /// Why something could not be taken over.
 pub(super) enum Failure {
@@ -92,13 +89,17 @@ pub(super) fn import(object: &Bound<'_, PyAny>) -> PyResult<Table> {
 
 fn read(object: &Bound<'_, PyAny>) -> Result<Option<Table>, Failure> {
     let py = object.py();
+    let source = source(object)?;
     if object.is_instance_of::<PyType>() {
         // A class has the methods of its instances, but is none.
         return Ok(None);
     }
     let stream = intern!(py, "__arrow_c_stream__");
-    if let Some(method) = object.getattr_opt(stream)?.filter(|method| !method.is_none()) {
-        return read_stream(py, capsule(method.call0()?, "__arrow_c_stream__")?).map(Some);
+    if !matches!(source, Source::Batch)
+        && let Some(method) = object.getattr_opt(stream)?.filter(|method| !method.is_none())
+    {
+        let capsule = capsule(method.call0()?, "__arrow_c_stream__")?;
+        return read_stream(py, &capsule, source).map(Some);
     }
     let array = intern!(py, "__arrow_c_array__");
     if let Some(method) = object.getattr_opt(array)?.filter(|method| !method.is_none()) {
@@ -119,73 +120,40 @@ fn capsule<'py>(object: Bound<'py, PyAny>, method: &str) -> Result<Bound<'py, Py
     object.cast_into::<PyCapsule>().map_err(|error| nonsense(method, "a capsule", &error.into_inner()))
 }
 
-fn read_stream(py: Python<'_>, capsule: Bound<'_, PyCapsule>) -> Result<Table, Failure> {
-    let mut stream = Stream::take(&capsule)?;
-    let field = py.detach(|| stream.field())?;
-    let shape = Shape::of(&field);
+fn read_stream(py: Python<'_>, capsule: &Bound<'_, PyCapsule>, source: Source) -> Result<Table, Failure> {
+    let mut stream = Stream::take(capsule)?;
+    let description = work(py, source, || stream.description())?;
     let mut batches = Vec::new();
-    // A producer may do real work for each batch (a query, a file, a generator), so the interpreter is free meanwhile.
-    while let Some(array) = py.detach(|| stream.next(field.data_type()))? {
-        batches.push(shape.batch(array)?);
+    while let Some(array) = work(py, source, || stream.next())? {
+        batches.push(Batch::import(array, &description)?);
         py.check_signals()?;
     }
-    Ok(Table::new(shape.schema, batches))
+    Ok(Table::new(description, batches))
+}
+
+/// Has the producer work. It may do a lot for each batch (a query, a file, a generator), so the interpreter is free
+/// meanwhile; one whose rows are in memory would only lose its turn.
+fn work<T: Send>(py: Python<'_>, source: Source, work: impl FnOnce() -> T + Send) -> T {
+    if matches!(source, Source::Table) { work() } else { py.detach(work) }
 }
 
 fn read_array(schema: Bound<'_, PyCapsule>, array: Bound<'_, PyCapsule>) -> Result<Table, Failure> {
-    let field = field_of_capsule(&schema)?;
+    let pointer = schema.pointer_checked(Some(c"arrow_schema"))?.cast::<FFI_ArrowSchema>();
+    // SAFETY: a capsule of this name points to an ArrowSchema, aligned and initialized, which lives as long as it does.
+    let description = Description::import(unsafe { pointer.as_ref() })?;
     let pointer = array.pointer_checked(Some(c"arrow_array"))?.cast::<FFI_ArrowArray>();
     // SAFETY: a capsule of this name points to an ArrowArray, aligned and initialized, which the interface allows to be
     // moved out; no other thread reads it, for this one is attached to the interpreter and holds the capsule.
     let taken = unsafe { FFI_ArrowArray::from_raw(pointer.as_ptr()) };
-    let shape = Shape::of(&field);
-    let batch = shape.batch(import_array(taken, field.data_type())?)?;
-    Ok(Table::new(shape.schema, vec![batch]))
+    let batch = Batch::import(taken, &description)?;
+    Ok(Table::new(description, vec![batch]))
 }
 
 /// The field that a schema capsule describes.
 pub(super) fn field_of_capsule(capsule: &Bound<'_, PyCapsule>) -> Result<Field, Failure> {
     let pointer = capsule.pointer_checked(Some(c"arrow_schema"))?.cast::<FFI_ArrowSchema>();
     // SAFETY: a capsule of this name points to an ArrowSchema, aligned and initialized, which lives as long as it does.
-    Ok(import_field(unsafe { pointer.as_ref() })?)
-}
-
-/// What the arrays of one source become: a table, or one column.
-struct Shape {
-    schema: SchemaRef,
-    bare: bool,
-}
-
-impl Shape {
-    fn of(field: &Field) -> Self {
-        if let DataType::Struct(fields) = field.data_type() {
-            let schema = Schema::new_with_metadata(fields.clone(), field.metadata().clone());
-            return Self { schema: Arc::new(schema), bare: false };
-        }
-        // A producer that exports a bare type leaves open whether values may be null, so they may.
-        let column = field.clone().with_name(BARE_COLUMN).with_nullable(true);
-        Self { schema: Arc::new(Schema::new(vec![column])), bare: true }
-    }
-
-    fn batch(&self, array: ArrayRef) -> Result<RecordBatch, Failure> {
-        let options = RecordBatchOptions::new().with_row_count(Some(array.len()));
-        let columns = if self.bare {
-            vec![array]
-        } else {
-            let structure = array.as_any().downcast_ref::<StructArray>();
-            let structure = structure.ok_or_else(|| Failure::Text("a struct turned out to be none".to_owned()))?;
-            if structure.null_count() > 0 {
-                return Err(Failure::Text(format!(
-                    "{} of its {} rows are null as a whole, which a table cannot say; \
-                     make the struct a column: pyarrow.table({{\"{BARE_COLUMN}\": array}})",
-                    structure.null_count(),
-                    structure.len()
-                )));
-            }
-            structure.columns().to_vec()
-        };
-        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
-    }
+    Ok(description::field(unsafe { pointer.as_ref() })?)
 }
 
 /// A stream that was taken out of its capsule.
@@ -202,7 +170,7 @@ impl Stream {
         Ok(Self(stream))
     }
 
-    fn field(&mut self) -> Result<Field, ArrowError> {
+    fn description(&mut self) -> Result<Arc<Description>, ArrowError> {
         let read = self.0.get_schema.ok_or_else(|| invalid("its stream has no schema"))?;
         let mut schema = FFI_ArrowSchema::empty();
         // SAFETY: the stream is not released, and the callback fills the structure or returns an error.
@@ -210,10 +178,10 @@ impl Stream {
         if code != 0 {
             return Err(self.error(code));
         }
-        import_field(&schema)
+        Description::import(&schema)
     }
 
-    fn next(&mut self, data_type: &DataType) -> Result<Option<ArrayRef>, ArrowError> {
+    fn next(&mut self) -> Result<Option<FFI_ArrowArray>, ArrowError> {
         let read = self.0.get_next.ok_or_else(|| invalid("its stream has no batches"))?;
         let mut array = FFI_ArrowArray::empty();
         // SAFETY: the stream is not released, and the callback fills the structure, leaves it released at the end of
@@ -222,7 +190,7 @@ impl Stream {
         if code != 0 {
             return Err(self.error(code));
         }
-        if array.is_released() { Ok(None) } else { import_array(array, data_type).map(Some) }
+        Ok((!array.is_released()).then_some(array))
     }
 
     fn error(&mut self, code: c_int) -> ArrowError {
@@ -238,42 +206,6 @@ impl Stream {
 
 fn invalid(reason: &str) -> ArrowError {
     ArrowError::CDataInterface(reason.to_owned())
-}
-
-fn import_field(schema: &FFI_ArrowSchema) -> Result<Field, ArrowError> {
-    check_schema(schema, 0)?;
-    contained(|| Field::try_from(schema))
-}
-
-/// Refuses what would make the conversion read beyond the structure or recurse without end.
-fn check_schema(schema: &FFI_ArrowSchema, depth: usize) -> Result<(), ArrowError> {
-    if depth > NESTING_MAX {
-        return Err(invalid(&format!("its types nest more than {NESTING_MAX} deep")));
-    }
-    if (depth == 0 && schema.release.is_none()) || schema.format.is_null() {
-        return Err(invalid("its schema was released already"));
-    }
-    let count = usize::try_from(schema.n_children).map_err(|_| invalid("its schema is damaged"))?;
-    if count > 0 && schema.children.is_null() {
-        return Err(invalid("its schema is damaged"));
-    }
-    for index in 0..count {
-        // SAFETY: `children` points to as many pointers as `n_children` says, each to an ArrowSchema of its own.
-        let child = unsafe { schema.children.add(index).read().as_ref() };
-        check_schema(child.ok_or_else(|| invalid("its schema is damaged"))?, depth + 1)?;
-    }
-    schema.dictionary().map_or(Ok(()), |dictionary| check_schema(dictionary, depth + 1))
-}
-
-fn import_array(array: FFI_ArrowArray, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
-    if array.is_released() {
-        return Err(invalid("its array was read already"));
-    }
-    if isize::try_from(array.len()).is_err() || isize::try_from(array.offset()).is_err() {
-        return Err(invalid("its array has a negative length"));
-    }
-    // SAFETY: the array is not released and came with this type, to whose layout the interface holds its producer.
-    contained(|| unsafe { from_ffi_and_data_type(array, data_type.clone()) }.map(make_array))
 }
 
 /// Runs a conversion of the Arrow crates, which assert some properties of what they are given.

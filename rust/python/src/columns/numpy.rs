@@ -66,7 +66,7 @@ pub(super) fn from_numpy(columns: &Bound<'_, PyAny>) -> PyResult<Table> {
     let schema = Arc::new(Schema::new(fields));
     let options = RecordBatchOptions::new().with_row_count(Some(rows.map_or(0, |(_, length)| length)));
     let batch = RecordBatch::try_new_with_options(schema.clone(), arrays, &options);
-    Ok(Table::new(schema, vec![batch.map_err(|error| argument(columns, &error.to_string()))?]))
+    batch.and_then(|batch| Table::of(schema, vec![batch])).map_err(|error| argument(columns, &error.to_string()))
 }
 
 fn argument(value: &Bound<'_, PyAny>, message: &str) -> PyErr {

@@ -321,7 +321,9 @@ mod tests {
         let after = "é".repeat(TOPIC_BYTES_MAX);
         for (text, column) in [(&inside, TOPIC_BYTES_MAX - 1), (&after, TOPIC_BYTES_MAX / 2)] {
             for refused in [validate_topic(text), Pattern::parse(text).map(drop), Pattern::regex(text).map(drop)] {
-                let Err(BusError::Topic(error) | BusError::Pattern(error)) = refused else { panic!("{text} is too long") };
+                let Err(BusError::Topic(error) | BusError::Pattern(error)) = refused else {
+                    panic!("{text} is too long")
+                };
                 assert_eq!((error.column, error.width), (column, 1));
             }
         }

@@ -3,10 +3,16 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint coverage proof bench compare setup clean help
+.PHONY: demo test lint coverage proof fuzz sanitize bench compare setup clean help
 
 demo test lint coverage bench compare setup clean help:
 	@$(PYTHON) -m tools.dev $@ $(ARGS)
 
 proof:
 	@$(PYTHON) -m tools.dev proof --concern=$(CONCERN) $(ARGS)
+
+fuzz:
+	@$(PYTHON) -m tools.dev fuzz --target=$(TARGET) --seconds=$(SECONDS) $(ARGS)
+
+sanitize:
+	@$(PYTHON) -m tools.dev sanitize --with=$(WITH) $(ARGS)

@@ -185,7 +185,7 @@ def dependencies(crate: str, *kinds: str) -> set[str]:
 
 def test_every_crate_has_a_place_in_the_architecture():
     members = {path.parent.name for path in (PROJECT / "rust").glob("*/Cargo.toml")}
-    assert members == set(CRATES)
+    assert members - {"fuzz"} == set(CRATES)
 
 
 @pytest.mark.parametrize("crate", CRATES)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tools import checks, environment, python_problem, toolchain
+from tools import checks, environment, faults, python_problem, toolchain
 from tools.environment import Environment
 from tools.steps import Refusal
 
@@ -160,7 +162,7 @@ def test_an_unknown_command_names_those_there_are(tmp_path):
 def test_the_help_names_every_command(tmp_path):
     finished = command("help", path=tmp_path)
     assert finished.returncode == 0
-    for name in ("demo", "test", "bench", "compare", "proof", "lint", "coverage", "help"):
+    for name in ("demo", "test", "bench", "compare", "proof", "fuzz", "sanitize", "lint", "coverage", "help"):
         assert f"\n  {name} " in finished.stdout
 
 
@@ -169,6 +171,88 @@ def test_a_proof_without_a_concern_names_those_there_are(tmp_path):
     assert finished.returncode == 2
     assert "bus, clock" in one_sentence(finished.stderr)
     assert {"bus", "clock", "logic"} <= set(checks.concerns())
+
+
+@posix
+def test_fuzzing_without_cargo_fuzz_says_what_to_install(tmp_path):
+    rust(tmp_path, "1.95.0")
+    finished = command("fuzz", "--target=topic", path=tmp_path)
+    assert finished.returncode == faults.MISSING
+    assert one_sentence(finished.stderr).startswith("fuzz: cargo-fuzz was not found: run cargo install cargo-fuzz")
+
+
+@posix
+def test_a_fuzz_target_is_run_for_its_seconds_with_its_seeds_and_its_dictionary(tmp_path, monkeypatch):
+    log = tmp_path / "calls"
+    rust(tmp_path, "1.95.0")
+    program(tmp_path, "cargo", f'echo "$*" >> {log}')
+    program(tmp_path, "cargo-fuzz")
+    monkeypatch.setattr(faults, "FUZZ", tmp_path / "fuzz")
+    (tmp_path / "fuzz" / "fuzz_targets").mkdir(parents=True)
+    (tmp_path / "fuzz" / "fuzz_targets" / "topic.rs").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    faults.fuzz(["--target=topic", "--seconds=7"])
+    spoken = log.read_text(encoding="utf-8")
+    assert spoken.startswith("fuzz run ")
+    for word in ("topic", "corpus/topic", "seeds/topic", "-max_total_time=7", "dictionaries/topic.dict"):
+        assert word in spoken
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "configuration, expression, formula, pattern, topic"),
+        (["--target=none"], "make fuzz TARGET=topic"),
+        (["--target=topic", "--seconds=soon"], "a whole number, got: soon"),
+        (["topic"], "takes --target=..., --seconds=..., got: topic"),
+    ],
+)
+def test_a_fuzz_target_that_is_none_is_refused_with_those_there_are(words, said):
+    with pytest.raises(Refusal, match=re.escape(said)) as refused:
+        faults.fuzz(words)
+    assert refused.value.code == 2
+
+
+def test_every_fuzz_target_has_seeds_and_every_program_is_built():
+    built = tomllib.loads((faults.FUZZ / "Cargo.toml").read_text(encoding="utf-8"))["bin"]
+    assert {each["name"] for each in built} == {name for name, file in faults.targets().items() if file.suffix == ".rs"}
+    for name in faults.targets():
+        assert len(list((faults.FUZZ / "seeds" / name).iterdir())) >= 10
+
+
+def test_the_workflow_runs_every_fuzz_target_and_every_sanitizer():
+    workflow = (PROJECT / ".github" / "workflows" / "proof.yml").read_text(encoding="utf-8")
+    listed = {name: set(values.split(", ")) for name, values in re.findall(r"(\w+): \[(.+)\]", workflow)}
+    assert listed["target"] == set(faults.targets())
+    assert listed["sanitizer"] == set(faults.SANITIZERS)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("programs", "missing"),
+    [
+        ({}, "rustup was not found"),
+        (
+            {"rustup": "exit 1"},
+            "no toolchain, no miri, no rust-src of a nightly Rust; run: rustup toolchain install nightly",
+        ),
+        ({"rustup": '[ "$3" = rustc ] && echo /nowhere'}, "no miri, no rust-src of a nightly Rust"),
+        ({"rustup": '[ "$3" = rustc ] && echo /nowhere || exit 0'}, "has no rust-src of a nightly Rust"),
+    ],
+)
+def test_without_a_nightly_rust_the_sanitizers_say_what_is_missing(tmp_path, programs, missing):
+    for name, line in programs.items():
+        program(tmp_path, name, line)
+    finished = command("sanitize", "--with=thread,miri", path=tmp_path)
+    assert finished.returncode == faults.MISSING
+    said = one_sentence(finished.stderr)
+    assert missing in said
+
+
+def test_an_unknown_sanitizer_is_refused_with_those_there_are():
+    with pytest.raises(Refusal, match="miri, thread") as refused:
+        faults.sanitize(["--with=address"])
+    assert refused.value.code == 2
 
 
 # When nothing is done again -------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def proof(words: Sequence[str]) -> None:
 
 def concerns(project: Path = PROJECT) -> list[str]:
     """Return what `proof` knows: every crate, and every part of the Python package that has tests."""
-    crates = {manifest.parent.name for manifest in (project / "rust").glob("*/Cargo.toml")} - {"python"}
+    crates = {manifest.parent.name for manifest in (project / "rust").glob("*/Cargo.toml")} - {"python", "fuzz"}
     tests = {folder.name for folder in (project / "tests").glob("*/")}
     packages = {path.stem for path in (project / "python" / "chronofabric").iterdir()}
     return sorted(crates | (tests & packages))

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tools import checks, measures, steps
+from tools import checks, faults, measures, steps
 from tools.environment import Environment, extension_file, remove, target_folder
 from tools.steps import PROJECT, Refusal, say
 
 CACHES = (".asv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 LEFTOVERS = ("target", "dist", "build", "coverage", *CACHES)
-TARGETS = ("maturin", "tests", "loom", "coverage")
+TARGETS = ("maturin", "tests", "loom", "coverage", "fuzz", "fuzz-extension", "miri", "thread-sanitizer")
 
 
 class Command(NamedTuple):
@@ -46,6 +46,7 @@ def clean(words: Sequence[str]) -> None:
     remove(PROJECT / name for name in (".venv", *LEFTOVERS))
     remove(target_folder(name) for name in TARGETS)
     remove(PROJECT.glob(".coverage*"))
+    remove(PROJECT / "rust" / "fuzz" / name for name in ("corpus", "coverage"))
     extension = extension_file()
     remove([extension] if extension else [])
     bytecode = [folder for top in ("python", "tools", "tests", "benchmarks") for folder in _bytecode(PROJECT / top)]
@@ -67,6 +68,8 @@ COMMANDS = {
     "lint": Command("check style, types, stubs and documentation of both languages", checks.lint),
     "coverage": Command("measure line coverage of the tests; Python's must reach 85 %", checks.coverage),
     "proof": Command("run the tests of one concern at full counts: make proof CONCERN=clock", checks.proof),
+    "fuzz": Command("run one fuzz target: make fuzz TARGET=topic SECONDS=600", faults.fuzz),
+    "sanitize": Command("run Rust tests under Miri and ThreadSanitizer; WITH=miri for one", faults.sanitize),
     "bench": Command("run our own benchmarks quickly: criterion and asv", measures.bench),
     "compare": Command("put our figures beside those of the peers, in one table; --quick for a look", measures.compare),
     "setup": Command("bring .venv up to date and build the extension, no more", setup),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import string
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,26 @@ def test_a_data_file_of_a_similar_name_is_suggested(write):
     assert found[0][3] == "did you mean 'data.csv'?"
 
 
+def test_a_path_that_no_file_can_have_is_refused(write):
+    names = ["x" * 300, "a\\u0000b", "a\\u0000/b"]
+    sources = "".join(f'[[source]]\nkind = "file"\npath = "{name}"\n' for name in names)
+    sinks = "".join(f'[[sink]]\nkind = "ndjson"\npath = "{name}"\n' for name in names)
+    found = problems(write(sources + sinks))
+    assert [(line, column) for line, column, _, _ in found] == [(line, 8) for line in range(3, 19, 3)]
+    assert "cannot be looked for" in found[0][2]
+
+
+def test_tables_of_another_sort_are_refused_beside_a_source_that_drives_the_time(write):
+    write("time,value\n2026-01-01T00:00:00Z,2\n", "data.csv")
+    source = '[[source]]\nkind = "file"\npath = "data.csv"\ntopic = "a"\ntime = "time"\nspeed = "max"\n'
+    assert [(line, column) for line, column, _, _ in problems(write(f"node = 5\n{source}"))] == [(1, 8)]
+
+
+def test_a_name_that_is_no_text_is_refused(write):
+    guard = '[[guard]]\nname = []\non = "tick"\nwhen = "value > 3"\n'
+    assert [(line, column) for line, column, _, _ in problems(write(SOURCE + guard + guard))] == [(6, 8), (10, 8)]
+
+
 def test_a_live_source_beside_one_that_drives_the_time_is_refused(write):
     write("time,x\n2026-01-01T00:00:00Z,1\n", "data.csv")
     file = '[[source]]\nkind = "file"\npath = "data.csv"\ntopic = "a"\ntime = "time"\nspeed = "max"\n'
@@ -245,6 +267,17 @@ def test_a_file_that_is_missing_or_not_utf_8_is_refused_with_its_name(write, tmp
     assert problems(file) == [(2, 0, "byte 15 is not UTF-8", "save the file as UTF-8")]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text on other platforms")
+def test_a_file_may_have_a_name_that_is_not_utf_8(tmp_path):
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.toml"))
+    file.write_text(SOURCE, encoding="utf-8")
+    assert load(file).file == str(file)
+    file.write_text("[a\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError) as raised:
+        load(file)
+    assert str(raised.value).startswith(f"{tmp_path}/\ufffd.toml: 1 problem\n")
+
+
 # What is set ----------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +290,11 @@ def test_overrides_replace_values_and_are_toml_or_text(write):
     section: Any = settings.sources[0][0]
     assert (section.rate, section.prefix) == ("5 Hz", "tock")
     assert settings.guards[0].section.hysteresis == 2.0
+
+
+def test_what_is_no_single_value_is_text(write):
+    settings = load(write(SOURCE), ['node.name=1\nb = \x7f"2'])
+    assert settings.node.name == '1\nb = \x7f"2'
 
 
 def test_an_override_can_empty_an_array_of_tables(write):
@@ -275,6 +313,12 @@ def test_an_override_can_empty_an_array_of_tables(write):
         ("node", 1, "'node' is not a setting"),
         ("=3", 1, "'=3' is not a setting"),
         ("a b=3", 1, "'a b=3' is not a setting"),
+        ("#a=3", 1, "'#a=3' is not a setting"),
+        ("[[a]]\nb=3", 1, "is not a setting"),
+        ("[a]\n[b]\nc=3", 1, "is not a setting"),
+        ("source.'²'.rate=5", 1, "there is nothing at 'source.².rate' to set"),
+        ("\udcff=3", 1, "'?=3' is not UTF-8"),
+        ("node.name=\udcff", 1, "'node.name=?' is not UTF-8"),
     ],
 )
 def test_a_wrong_override_is_refused_at_its_place(write, override, column, message):

@@ -18,9 +18,9 @@ pub struct SyntaxError {
 }
 
 impl SyntaxError {
-    /// `start` and `length` are in bytes.
+    /// `start` and `length` are in bytes; a start within a character is that character.
     pub(crate) fn new(text: &str, expected: &'static str, start: usize, length: usize, hint: &str) -> Self {
-        let column = text.char_indices().take_while(|(place, _)| *place < start).count();
+        let column = text.char_indices().take_while(|(place, character)| place + character.len_utf8() <= start).count();
         let width = text.char_indices().filter(|(place, _)| (start..start + length).contains(place)).count().max(1);
         Self { text: text.into(), expected, column, width, hint: hint.into() }
     }

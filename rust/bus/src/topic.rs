@@ -316,6 +316,20 @@ mod tests {
     }
 
     #[test]
+    fn the_place_of_a_text_that_is_too_long_is_a_character_of_it() {
+        let inside = format!("{}é", "x".repeat(TOPIC_BYTES_MAX - 1));
+        let after = "é".repeat(TOPIC_BYTES_MAX);
+        for (text, column) in [(&inside, TOPIC_BYTES_MAX - 1), (&after, TOPIC_BYTES_MAX / 2)] {
+            for refused in [validate_topic(text), Pattern::parse(text).map(drop), Pattern::regex(text).map(drop)] {
+                let Err(BusError::Topic(error) | BusError::Pattern(error)) = refused else {
+                    panic!("{text} is too long")
+                };
+                assert_eq!((error.column, error.width), (column, 1));
+            }
+        }
+    }
+
+    #[test]
     fn a_regular_expression_matches_whole_topics_only() {
         let pattern = Pattern::regex("a|ab/c").unwrap();
         assert!(pattern.matches("a") && pattern.matches("ab/c"));

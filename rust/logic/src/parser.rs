@@ -54,6 +54,16 @@ pub(crate) fn parse(text: &str) -> Result<Formula, Fault> {
         return Err(parser.unexpected_after_operand(rest));
     }
     parser.require(whole, Sort::Condition, format_args!("the formula"))?;
+    // Blanks and digits that were left out may make the canonical text longer, and it must be readable too.
+    let canonical_bytes = parser.formula.text_of(whole.node).len();
+    if canonical_bytes > TEXT_BYTES_MAX {
+        return Err(Fault {
+            start: whole.start,
+            end: whole.end,
+            message: format!("its canonical text has {canonical_bytes} bytes, the limit is {TEXT_BYTES_MAX}"),
+            suggestion: Some("split it into several formulas".to_owned()),
+        });
+    }
     Ok(parser.formula)
 }
 

@@ -112,6 +112,20 @@ fn text_longer_than_its_bound_is_refused_without_being_kept_whole() {
 }
 
 #[test]
+fn a_formula_whose_canonical_text_is_too_long_to_be_read_back_is_refused() {
+    let one_blank_each = |name_bytes: usize| format!("{}>1", "x".repeat(name_bytes));
+    let longest = Formula::parse(&one_blank_each(TEXT_BYTES_MAX - 4)).unwrap();
+    assert_eq!(longest.to_string().len(), TEXT_BYTES_MAX);
+    assert_eq!(Formula::parse(&longest.to_string()).unwrap(), longest);
+    for text in [one_blank_each(TEXT_BYTES_MAX - 3), vec!["1e15<1e15"; 500].join("or ")] {
+        assert!(text.len() < TEXT_BYTES_MAX);
+        let (place, message, advice) = refused(&text);
+        assert_eq!((place, advice), (text, "split it into several formulas".to_owned()));
+        assert!(message.starts_with("its canonical text has ") && message.ends_with("the limit is 16384"), "{message}");
+    }
+}
+
+#[test]
 fn nesting_beyond_its_bound_is_refused_whatever_it_is_made_of() {
     for (open, middle, close) in [
         ("(", "x > 1", ")"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -141,20 +141,33 @@ class _Loading:
         parts = []
         for path in self._tables(name):
             section = self._of_kind(path, kinds)
-            usable = self._check_input((*path, "path")) if name == "source" else self._check_output(path)
+            usable = self._check_file(path, self._check_input if name == "source" else self._check_output)
             if section is not None:
                 if usable:
                     self._try_to_make(section, path)
                 parts.append((path, section))
         return parts
 
-    def _check_output(self, path: ValuePath) -> bool:
-        """Note a file that cannot be written, or that another sink writes."""
-        written = self._places.value_at((*path, "path"))
+    def _check_file(self, table: ValuePath, check: Callable[[ValuePath, Path], bool]) -> bool:
+        """Check the file that a table names, if it names one."""
+        path = (*table, "path")
+        written = self._places.value_at(path)
         if not isinstance(written, str):
             return True
-        path = (*path, "path")
         file = self._places.path_of(written, path)
+        if "\0" in written:
+            self._places.report(path, "the name of a file has no zero byte", "choose another name")
+            return False
+        try:
+            return check(path, file)
+        except OSError as error:
+            # The name is too long, or a folder on the way may not be read.
+            reason = error.strerror or str(error)
+            self._places.report(path, f"the file '{file}' cannot be looked for: {reason}", "choose another name")
+            return False
+
+    def _check_output(self, path: ValuePath, file: Path) -> bool:
+        """Note a file that cannot be written, or that another sink writes."""
         if file in self._outputs:
             self._places.report(path, f"another sink writes '{file}' already", "give each its own file")
         elif not file.parent.is_dir():
@@ -166,12 +179,8 @@ class _Loading:
             return True
         return False
 
-    def _check_input(self, path: ValuePath) -> bool:
+    def _check_input(self, path: ValuePath, file: Path) -> bool:
         """Note a data file that is not there; whatever else is wrong with its table, this is worth knowing at once."""
-        written = self._places.value_at(path)
-        if not isinstance(written, str):
-            return True
-        file = self._places.path_of(written, path)
         if file.is_file():
             return True
         what = "is a folder" if file.is_dir() else "is not there"
@@ -261,10 +270,12 @@ class _Loading:
                 )
 
     def _check_names(self, kind: str) -> None:
-        seen: set[object] = set()
+        seen: set[str] = set()
         for path in self._tables(kind, quiet=True):
             name = self._places.value_at((*path, "name"))
-            if isinstance(name, str) and name in seen:
+            if not isinstance(name, str):
+                continue
+            if name in seen:
                 self._places.report(
                     (*path, "name"), f"another {kind} is called {name!r} already", "give each its own name"
                 )
@@ -280,7 +291,7 @@ class _Loading:
                     f"a '{section.kind}' source runs on real time; another, with speed = \"max\", drives the time",
                     'write speed = "recorded" or a factor there, or leave this source out',
                 )
-        if drivers and "clock" in (self._places.tree.get("node") or ()):  # type: ignore[operator]
+        if drivers and self._places.value_at(("node", "clock")) is not None:
             self._places.report(
                 ("node", "clock"), 'a source with speed = "max" drives the time, not this clock', "leave the clock out"
             )

@@ -6,11 +6,11 @@ Both are kept here with their positions, so that whoever finds something wrong o
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from chronofabric._core.settings import parse_toml
 from chronofabric.errors import ConfigurationError, Problem
@@ -142,7 +142,8 @@ def read(path: str | Path) -> Places:
     ConfigurationError
         It cannot be read, is not UTF-8, or is not TOML.
     """
-    name, file = str(path), Path(path)
+    # Shown, and told to the parser: a name that is not UTF-8 could be neither.
+    name, file = os.fsencode(path).decode("utf-8", "replace"), Path(path)
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -177,7 +178,11 @@ def override(places: Places, settings: Sequence[str]) -> None:
     A value is TOML, or the text itself where it is not.
     """
     for index, setting in enumerate(settings):
-        text = Text(OPTION, [setting], line_offset=index)
+        shown = setting.encode("utf-8", "replace").decode("utf-8")
+        text = Text(OPTION, [shown], line_offset=index)
+        if shown != setting:
+            places.report((), f"'{shown}' is not UTF-8", "give it as UTF-8", text=text)
+            continue
         read_setting = _read_setting(setting)
         if read_setting is None:
             places.report((), f"'{setting}' is not a setting", "write it like --set node.name=plant", text=text)
@@ -238,31 +243,35 @@ def _within_quotes(source: str, column: int, end: int, span: tuple[int, int]) ->
 def _read_setting(setting: str) -> tuple[list[str], object, int] | None:
     """Return the keys, the value and the column after the key of ``key=value``."""
     key, sign, written = setting.partition("=")
-    if not sign or not key.strip():
-        return None
-    for value in (written, json.dumps(written, ensure_ascii=False)):
-        try:
-            tree, _, _ = parse_toml(f"{key} = {value}", OPTION)
-        except ConfigurationError:
-            continue
-        keys: list[str] = []
-        node: object = tree
-        for _ in range(_depth(key)):
-            (step, node), *others = cast("dict[str, object]", node).items()
-            if others:
-                return None
-            keys.append(step)
-        return keys, node, len(key) + 1
-    return None
+    keys = _keys(key) if sign else None
+    return (keys, _value(written), len(key) + 1) if keys else None
 
 
-def _depth(key: str) -> int:
-    """Return of how many parts a dotted TOML key consists."""
-    tree, _, _ = parse_toml(f"{key} = 0", OPTION)
-    depth, node = 0, cast("object", tree)
+def _keys(written: str) -> list[str] | None:
+    """Return the parts of a dotted TOML key, or ``None`` where the text is something else."""
+    keys: list[str] = []
+    node: object = _parsed(f"{written} = 0") if "\n" not in written else None
     while isinstance(node, dict):
-        depth, node = depth + 1, next(iter(node.values()))
-    return depth
+        # Nothing stands in the tree of a comment.
+        if not node:
+            return None
+        ((key, node),) = node.items()
+        keys.append(key)
+    return keys
+
+
+def _value(written: str) -> object:
+    """Return the TOML value that a text is, or the text itself."""
+    tree = _parsed(f"value = {written}")
+    return tree["value"] if tree is not None and len(tree) == 1 else written
+
+
+def _parsed(text: str) -> dict[str, object] | None:
+    """Return the tree of a TOML text, or ``None`` where it is none."""
+    try:
+        return parse_toml(text, OPTION)[0]
+    except ConfigurationError:
+        return None
 
 
 def _apply(places: Places, keys: list[str], value: object, text: Text) -> None:
@@ -294,8 +303,9 @@ def _apply(places: Places, keys: list[str], value: object, text: Text) -> None:
 
 def _index(tables: list[object], key: str) -> int | None:
     """Return the index of the table called ``key``: by number, by name, or by kind where that is unique."""
-    if key.isdigit():
-        return int(key) if int(key) < len(tables) else None
+    indices = [str(index) for index in range(len(tables))]
+    if key in indices:
+        return indices.index(key)
     for attribute in ("name", "kind"):
         found = [index for index, table in enumerate(tables) if isinstance(table, dict) and table.get(attribute) == key]
         if len(found) == 1:

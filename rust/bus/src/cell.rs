@@ -19,7 +19,7 @@ use std::cell::UnsafeCell;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// What events carry.
@@ -519,10 +519,10 @@ impl<P: Payload> Share<P> {
         let references = unsafe { &(*cell.as_ptr()).references };
         // The only owner needs no atomic subtraction.
         if references.load(Ordering::Acquire) != count {
-            if references.fetch_sub(count, Ordering::Release) != count {
+            // Both orders in one, which x86-64 has anyway: an acquire fence after it is unknown to ThreadSanitizer.
+            if references.fetch_sub(count, Ordering::AcqRel) != count {
                 return None;
             }
-            fence(Ordering::Acquire);
         }
         // SAFETY: this was the last reference.
         Some(unsafe { give_back(cell, access) })

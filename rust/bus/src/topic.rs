@@ -288,7 +288,7 @@ fn next_segment(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;

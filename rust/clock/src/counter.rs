@@ -222,7 +222,7 @@ mod tests {
             thread::scope(|scope| {
                 for _ in 0..3 {
                     scope.spawn(|| {
-                        for _ in 0..200_000 {
+                        for _ in 0..if cfg!(miri) { 50 } else { 200_000 } {
                             let seen = shown.load(Ordering::Acquire);
                             let now = source.now_ns();
                             assert!(now >= seen, "{:?}: another thread read {seen}, this one {now}", source.kind());

@@ -15,7 +15,13 @@ use std::array::from_fn;
 /// How often a reader spins on a writing in progress before it yields its core.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 64 };
 /// After how many looks a reader gives up: the writer is gone (a fork in the middle of its few stores).
-const ATTEMPTS: u32 = if cfg!(loom) { 3 } else { 100_000 };
+const ATTEMPTS: u32 = if cfg!(loom) {
+    3
+} else if cfg!(miri) {
+    100
+} else {
+    100_000
+};
 
 /// `N` words, written together and read together. On a cache line of its own for N <= 7.
 #[derive(Debug)]
@@ -86,13 +92,15 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
 
+    const LAST: u64 = if cfg!(miri) { 100 } else { 20_000 };
+
     #[test]
     fn a_reader_sees_words_of_one_writing_while_a_thread_writes() {
         let lock = Seqlock::new([0, 0, 0]);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                for value in 1..=20_000_u64 {
+                for value in 1..=LAST {
                     lock.write(|| [value, value * 3, value * 7]);
                 }
                 done.store(true, Ordering::Release);
@@ -105,7 +113,7 @@ mod tests {
                 last = first;
             }
         });
-        assert_eq!(lock.read(|| ()).unwrap().0, [20_000, 60_000, 140_000]);
+        assert_eq!(lock.read(|| ()).unwrap().0, [LAST, LAST * 3, LAST * 7]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 #[test]
 fn holds_exactly_its_capacity_for_every_small_capacity() {
-    for capacity in 1..70 {
+    for capacity in 1..if cfg!(miri) { 9 } else { 70 } {
         let ring = Ring::new(capacity);
         for lap in 0..3 {
             for value in 0..capacity {
@@ -188,6 +188,7 @@ fn a_panic_while_a_sole_producer_fills_a_batch_leaves_what_it_made_before() {
 
 /// In a process of its own, which the panic is to end.
 #[test]
+#[cfg_attr(miri, ignore = "it starts a process")]
 fn a_panic_while_one_of_many_producers_fills_a_batch_aborts() {
     const CHILD: &str = "CHRONOFABRIC_TEST_RING_ABORTS";
     if std::env::var_os(CHILD).is_some() {
@@ -258,14 +259,14 @@ fn keeps_its_books<P: Side + Sync, C: Side + Sync>(
                 let taken = &taken;
                 scope.spawn(move || {
                     let mut seen: Vec<(u64, (u64, u64))> = Vec::new();
-                    while taken.load(std::sync::atomic::Ordering::Relaxed) < pushed {
+                    while taken.load(std::sync::atomic::Ordering::Acquire) < pushed {
                         let before = seen.len();
                         if before.is_multiple_of(3) {
                             seen.extend(consumer.pop());
                         } else {
                             consumer.pop_many(before % 7 + 1, |position, value| seen.push((position, value)));
                         }
-                        taken.fetch_add((seen.len() - before) as u64, std::sync::atomic::Ordering::Relaxed);
+                        taken.fetch_add((seen.len() - before) as u64, std::sync::atomic::Ordering::AcqRel);
                         if seen.len() == before {
                             std::thread::yield_now();
                         }
@@ -288,7 +289,7 @@ fn keeps_its_books<P: Side + Sync, C: Side + Sync>(
 
 #[test]
 fn every_shape_keeps_its_books_between_threads() {
-    const EACH: u64 = 2_000;
+    const EACH: u64 = if cfg!(miri) { 20 } else { 2_000 };
     for capacity in [1, 2, 3, 64] {
         let (producer, consumer) = Ring::<_, Sole, Sole>::split(capacity);
         keeps_its_books(capacity, EACH, vec![producer], vec![consumer]);
@@ -310,7 +311,7 @@ fn every_shape_keeps_its_books_between_threads() {
 fn many_threads_lose_and_double_nothing_and_keep_each_producer_in_order() {
     for capacity in [1, 2, 3, 64] {
         let ring = Arc::new(Ring::new(capacity));
-        let (producers, each) = (3_u64, 5_000_u64);
+        let (producers, each) = (3_u64, if cfg!(miri) { 20 } else { 5_000_u64 });
         let writers: Vec<_> = (0..producers)
             .map(|producer| {
                 let ring = Arc::clone(&ring);

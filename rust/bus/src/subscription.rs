@@ -119,9 +119,8 @@ pub struct Waiting {
 /// What every publisher reads, side by side: with a thousand receivers each further cache line of each costs as much as the
 /// push itself.
 #[derive(Debug)]
-#[repr(C, align(128))]
-struct Front<P: Payload> {
-    rings: [OnceLock<Box<Ring<Share<P>>>>; PRIORITIES],
+#[repr(C, align(64))]
+struct Front {
     /// What is out of the ordinary, as bits.
     state: AtomicU8,
     used: AtomicU8,
@@ -131,7 +130,9 @@ struct Front<P: Payload> {
 /// A subscription, shared between the routes that lead to it and those who receive from it.
 #[derive(Debug)]
 pub struct Subscription<P: Payload> {
-    front: Front<P>,
+    front: Front,
+    // In here and not in boxes, whose addresses would have to be fetched first.
+    rings: [OnceLock<Ring<Share<P>>>; PRIORITIES],
     space: Signal,
     /// The thread that received last: what it is told by, and its number; zero for none.
     receiver_token: AtomicU64,
@@ -171,8 +172,8 @@ impl<P: Payload> Subscription<P> {
             });
         }
         Ok(Self {
+            rings: std::array::from_fn(|_| OnceLock::new()),
             front: Front {
-                rings: std::array::from_fn(|_| OnceLock::new()),
                 state: AtomicU8::new(if options.capacity_bytes.is_some() { MEASURED } else { 0 }),
                 used: AtomicU8::new(0),
                 items: Signal::default(),
@@ -280,15 +281,15 @@ impl<P: Payload> Subscription<P> {
     }
 
     fn rings(&self) -> impl Iterator<Item = &Ring<Share<P>>> {
-        self.front.rings.iter().rev().filter_map(OnceLock::get).map(Box::as_ref)
+        self.rings.iter().rev().filter_map(OnceLock::get)
     }
 
     #[inline(always)]
     fn ring(&self, priority: u8) -> &Ring<Share<P>> {
         let level = usize::from(priority).min(PRIORITIES - 1);
-        self.front.rings[level].get_or_init(|| {
+        self.rings[level].get_or_init(|| {
             self.front.used.fetch_or(1 << level, Ordering::Release);
-            Box::new(Ring::new(self.options.capacity))
+            Ring::new(self.options.capacity)
         })
     }
 
@@ -316,7 +317,7 @@ impl<P: Payload> Subscription<P> {
     /// The event, which is to be offered in the general way.
     #[inline(always)]
     pub(crate) fn offer_plainly(&self, access: impl Access, event: Share<P>, priority: u8) -> Result<(), Share<P>> {
-        match self.front.rings.get(usize::from(priority)).and_then(OnceLock::get) {
+        match self.rings.get(usize::from(priority)).and_then(OnceLock::get) {
             Some(ring) => ring.push_with(access, event),
             None => Err(event),
         }
@@ -381,7 +382,7 @@ impl<P: Payload> Subscription<P> {
         let evicted = if own.len() >= own.capacity() || self.options.capacity_bytes.is_none() {
             own.pop_with(access)
         } else {
-            self.front.rings.iter().filter_map(OnceLock::get).find_map(|ring| ring.pop_with(access))
+            self.rings.iter().filter_map(OnceLock::get).find_map(|ring| ring.pop_with(access))
         };
         if let Some((_, victim)) = evicted {
             self.release_bytes(&victim);
@@ -470,7 +471,7 @@ impl<P: Payload> Subscription<P> {
         now_ns: impl FnOnce() -> i64,
     ) -> Option<Share<P>> {
         // The short way: nothing out of the ordinary, and one priority in use, the normal one.
-        let normal = self.front.rings[usize::from(PRIORITY_NORMAL)].get();
+        let normal = self.rings[usize::from(PRIORITY_NORMAL)].get();
         if self.front.state.load(Ordering::Relaxed) == 0
             && self.front.used.load(Ordering::Acquire) == 1 << PRIORITY_NORMAL
             && self.receiver_token.load(Ordering::Relaxed) == receiver.token
@@ -499,7 +500,7 @@ impl<P: Payload> Subscription<P> {
         while used != 0 {
             let level = 7 - used.leading_zeros();
             used &= !(1 << level);
-            let Some(ring) = self.front.rings[level as usize].get() else { continue };
+            let Some(ring) = self.rings[level as usize].get() else { continue };
             if let Some((position, event)) = ring.pop_with(access) {
                 self.release_bytes(&event);
                 self.return_credit(ring);
@@ -533,7 +534,7 @@ impl<P: Payload> Subscription<P> {
         while used != 0 && left > 0 {
             let level = 7 - used.leading_zeros();
             used &= !(1 << level);
-            let Some(ring) = self.front.rings[level as usize].get() else { continue };
+            let Some(ring) = self.rings[level as usize].get() else { continue };
             // A pop takes what is ready up to the end of one claim; what is ready after it is another claim's.
             loop {
                 let count = ring.pop_many(access, left, |position, event| {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TOPIC = "plant/7/temperature"
 PATTERN = "plant/*/temperature"
+TABLES = 64
 
 
 def events(count: int, capacity: int | None) -> float:
@@ -206,7 +207,7 @@ def thread_to_task(count: int, capacity: int) -> float:
 def table_rows(table: Any, count: int, consume: Callable[[Any], Any]) -> float:
     """Two threads, Arrow; rows a second, import at publishing and what `consume` does at receiving included."""
     with cf.Fabric("benchmark") as fabric:
-        subscription = fabric.subscribe(PATTERN, capacity=64, overflow="block", block_timeout="60 s")
+        subscription = fabric.subscribe(PATTERN, capacity=TABLES, overflow="block", block_timeout="60 s")
         publish = fabric.publisher(TOPIC, schema="arrow").publish
         rows = 0
 
@@ -225,6 +226,30 @@ def table_rows(table: Any, count: int, consume: Callable[[Any], Any]) -> float:
     if rows != count * table.num_rows:
         raise AssertionError(f"{rows} rows arrived of {count * table.num_rows}")
     return rows / ns * 1e9
+
+
+def table_rows_one_thread(table: Any, count: int, consume: Callable[[Any], Any]) -> float:
+    """One thread, Arrow, bursts of a ring: rows a second without a change of threads between import and export."""
+    with cf.Fabric("benchmark") as fabric:
+        subscription = fabric.subscribe(PATTERN, capacity=TABLES, overflow="drop-newest")
+        publish = fabric.publisher(TOPIC, schema="arrow").publish
+        bursts = count // TABLES
+        rows = 0
+
+        def exchange() -> None:
+            nonlocal rows
+            for _ in range(bursts):
+                for _ in range(TABLES):
+                    publish(table)
+                for payload in islice(subscription.payloads(), TABLES):
+                    consume(payload)
+                    rows += len(payload)
+
+        s = seconds(exchange)
+        _check(subscription, bursts * TABLES)
+    if rows != bursts * TABLES * table.num_rows:
+        raise AssertionError(f"{rows} rows arrived of {bursts * TABLES * table.num_rows}")
+    return rows / s
 
 
 def paced_us(count: int, rate_hz: int, percentile: float) -> float:

@@ -214,6 +214,11 @@ def verdict(line: dict[str, Any]) -> str:
     return "met" if met else "MISSED"
 
 
+def figure(value: float) -> str:
+    """Return a figure as it is printed: whole numbers from a thousand, otherwise three digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def debug_refusal() -> str | None:
     """Return why nothing may be measured, or None: a debug build's figures are false."""
     from chronofabric import _core
@@ -247,17 +252,13 @@ def _sentence(outcome: Outcome) -> str:
     line = outcome.line
     noisy = f", {outcome.noisy} noisy" if outcome.noisy else ""
     return (
-        f"{_figure(line['ours'])} against {_figure(line['peer'])} {line['unit']} ({line['peer_name']}), "
-        f"ratio {_figure(line['ratio'])}, {verdict(line)}; {line['rounds']} quiet rounds{noisy}"
+        f"{figure(line['ours'])} against {figure(line['peer'])} {line['unit']} ({line['peer_name']}), "
+        f"ratio {figure(line['ratio'])}, {verdict(line)}; {line['rounds']} quiet rounds{noisy}"
     )
 
 
 def _row(line: dict[str, Any]) -> tuple[str, ...]:
-    bar = "-" if line["bar"] is None else _figure(line["bar"])
+    bar = "-" if line["bar"] is None else figure(line["bar"])
     name = f"{line['concern']}: {line['case']}"
-    ours, peer, ratio = (_figure(line[key]) for key in ("ours", "peer", "ratio"))
+    ours, peer, ratio = (figure(line[key]) for key in ("ours", "peer", "ratio"))
     return (name, ours, peer, line["unit"], line["peer_name"], ratio, bar, verdict(line), str(line["rounds"]))
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

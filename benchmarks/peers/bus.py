@@ -160,14 +160,26 @@ def one_thread(count: int) -> list[Case]:
     ]
 
 
-def tables(count: int) -> list[Case]:
-    """Arrow: imported through its capsules at publishing, exported through them at receiving."""
+def record_batch() -> Any:
+    """Make a record batch of pyarrow."""
     import numpy as np
     import pyarrow as pa
 
     values = np.random.default_rng(7).random(ROWS)
-    table = pa.table({f"column_{number}": values for number in range(COLUMNS)})
-    batch = table.to_batches()[0]
+    return pa.record_batch({f"column_{number}": values for number in range(COLUMNS)})
+
+
+def capsules(payload: Any) -> Any:
+    """Export a batch through its capsules."""
+    return payload.__arrow_c_array__()
+
+
+def tables(count: int) -> list[Case]:
+    """Arrow: imported through its capsules at publishing, exported through them at receiving."""
+    import pyarrow as pa
+
+    batch = record_batch()
+    table = pa.Table.from_batches([batch])
 
     def case(what: str, data: Any, consume: Callable[[Any], Any], **against: Any) -> Case:
         return Case(
@@ -178,15 +190,20 @@ def tables(count: int) -> list[Case]:
             **against,
         )
 
-    def capsules(payload: Any) -> Any:
-        return payload.__arrow_c_array__()
-
     def stream(payload: Any) -> Any:
         return pa.RecordBatchReader.from_stream(payload).read_all()
 
     queue_name = f"{SIMPLE_QUEUE} of references, exported and imported once"
     return [
         case("batches, received as capsules", batch, capsules, limit=ROWS_A_SECOND),
+        Case(
+            f"one thread, Arrow batches, received as capsules, {ROWS} rows and {COLUMNS} columns, "
+            "bursts of 64, drop-newest",
+            ours=partial(ours.table_rows_one_thread, batch, count, capsules),
+            unit="rows/s",
+            better="higher",
+            limit=ROWS_A_SECOND,
+        ),
         case("batches, received by pyarrow.record_batch", batch, pa.record_batch, limit=ROWS_A_SECOND),
         case(
             "batches, received by pyarrow.record_batch, against pyarrow alone",

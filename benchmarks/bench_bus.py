@@ -8,8 +8,11 @@ import chronofabric as cf
 from benchmarks._release import refuse_debug_build
 from benchmarks.peers import _bus_ours as ours
 from benchmarks.peers._exchange import PAYLOAD
+from benchmarks.peers._sustained import run
+from benchmarks.peers.bus import capsules, record_batch
 
-EVENTS = 50_000
+EVENTS = 200_000
+SUSTAINED_S = 6.0
 BURST = 1_000
 
 
@@ -64,8 +67,63 @@ class Threads:
     def track_batches(self, capacity: int) -> float:
         return ours.batches(EVENTS, capacity)
 
+    def track_task_to_task(self, capacity: int) -> float:
+        return ours.tasks(EVENTS, capacity)
+
     def track_thread_to_task(self, capacity: int) -> float:
         return ours.thread_to_task(EVENTS, capacity)
+
+
+class Paced:
+    """Two threads at 1 kHz; microseconds from before the publish until the receiver has the event."""
+
+    params = ([0.5, 0.99],)
+    param_names = ("percentile",)
+    unit = "us"
+
+    def setup(self, percentile: float) -> None:
+        refuse_debug_build()
+
+    def track_wait(self, percentile: float) -> float:
+        return ours.paced_us(1_000, 1_000, percentile)
+
+
+class Sustained:
+    """A million events a second for a while."""
+
+    unit = "events/s"
+
+    def setup(self) -> None:
+        refuse_debug_build()
+
+    def track_rate(self) -> float:
+        return run(SUSTAINED_S).events_per_second
+
+
+class Tables:
+    """Arrow batches of 10 000 rows and 8 columns, imported at publishing and exported at receiving."""
+
+    unit = "rows/s"
+
+    def setup(self) -> None:
+        refuse_debug_build()
+
+    def track_rows(self) -> float:
+        return ours.table_rows(record_batch(), 2_000, capsules)
+
+
+class NotMatching:
+    """Publishing to one subscription beside others that do not match; nanoseconds an event."""
+
+    params = ([0, 10_000],)
+    param_names = ("others",)
+    unit = "ns"
+
+    def setup(self, others: int) -> None:
+        refuse_debug_build()
+
+    def track_publish(self, others: int) -> float:
+        return ours.others_do_not_match(EVENTS, others)
 
 
 class Routes:

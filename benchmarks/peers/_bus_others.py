@@ -130,34 +130,52 @@ def reactivex(count: int, receivers: int = 1) -> float:
     return _calls(count // receivers, received, subject.on_next, receivers)
 
 
-def pyzmq(count: int) -> float:
+def aiopubsub(count: int) -> float:
+    """`aiopubsub` with a pattern of keys and a synchronous listener, which it calls in the publishing thread."""
+    from aiopubsub import Hub, Key, Publisher, Subscriber
+
+    received, receiver = _counter()
+
+    def listener(_: object, item: object) -> None:
+        receiver(item)
+
+    async def exchange() -> float:  # a subscriber needs a running loop from the start
+        hub = Hub()
+        Subscriber(hub, "receiver").add_sync_listener(Key("plant", "*", "temperature"), listener)
+        publish, key = Publisher(hub, "plant").publish, Key("7", "temperature")
+        return _calls(count, received, lambda item: publish(key, item))
+
+    return asyncio.run(exchange())
+
+
+def pyzmq(count: int, capacity: int) -> float:
     """`zmq` PUSH and PULL over inproc, between two threads."""
     import zmq
 
     with zmq.Context() as context, context.socket(zmq.PUSH) as push, context.socket(zmq.PULL) as pull:
-        push.set_hwm(4096)
-        pull.set_hwm(4096)
+        push.set_hwm(capacity)
+        pull.set_hwm(capacity)
         pull.bind("inproc://temperature")
         push.connect("inproc://temperature")
         return _two_threads(count, push.send, pull.recv)
 
 
-def culsans(count: int) -> float:
+def culsans(count: int, capacity: int) -> float:
     """`culsans.Queue` between two threads."""
     from culsans import Queue
 
-    items: Any = Queue(4096)
+    items: Any = Queue(capacity)
     ns = _two_threads(count, items.sync_q.put, items.sync_q.get)
     items.shutdown()
     return ns
 
 
-def janus(count: int) -> float:
+def janus(count: int, capacity: int) -> float:
     """`janus.Queue` between two threads."""
     from janus import Queue
 
     async def exchange() -> float:
-        items: Any = Queue(4096)
+        items: Any = Queue(capacity)
         ns = await asyncio.to_thread(_two_threads, count, items.sync_q.put, items.sync_q.get)
         await items.aclose()
         return ns
@@ -176,6 +194,24 @@ def asyncio_queue(count: int, capacity: int) -> float:
                 await items.put(PAYLOAD)
 
         return await BetweenTasks.run(send, lambda: _take(items.get, count)) / count
+
+    return asyncio.run(exchange())
+
+
+def janus_between_tasks(count: int, capacity: int) -> float:
+    """`janus.Queue` between two tasks."""
+    from janus import Queue
+
+    async def exchange() -> float:
+        items: Any = Queue(capacity)
+
+        async def send() -> None:
+            for _ in range(count):
+                await items.async_q.put(PAYLOAD)
+
+        ns = await BetweenTasks.run(send, lambda: _take(items.async_q.get, count)) / count
+        await items.aclose()
+        return ns
 
     return asyncio.run(exchange())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -36,6 +36,25 @@ def between_threads(send: Callable[[], object], receive: Callable[[], object]) -
         send()
         receiver.result()
         return time.perf_counter_ns() - started_ns
+
+
+def between_threads_of(sends: Sequence[Callable[[], object]], receive: Callable[[], object]) -> float:
+    """Return the nanoseconds from the start of sending, in a thread each, to the end of receiving, in this one."""
+    ready = threading.Barrier(len(sends) + 1)
+
+    def started(send: Callable[[], object]) -> None:
+        ready.wait()
+        send()
+
+    with ThreadPoolExecutor(len(sends), "sender") as threads:
+        senders = [threads.submit(started, send) for send in sends]
+        ready.wait()
+        started_ns = time.perf_counter_ns()
+        receive()
+        ns = time.perf_counter_ns() - started_ns
+        for sender in senders:
+            sender.result()
+    return ns
 
 
 class BetweenTasks:

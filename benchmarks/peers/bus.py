@@ -16,9 +16,11 @@ from benchmarks.peers import _bus_others as others
 from benchmarks.peers import _bus_ours as ours
 from benchmarks.peers._exchange import BATCH, BURST
 from benchmarks.peers._rounds import Case, main
+from benchmarks.peers._sustained import GROWTH_MIB_MAX, RATE_HZ_MIN, Sustained
 
 ROWS, COLUMNS = 10_000, 8
 ROWS_A_SECOND = 1e9
+CAPACITY = 65_536
 SIMPLE_QUEUE = "queue.SimpleQueue"
 
 
@@ -26,12 +28,13 @@ def cases(quick: bool) -> list[Case]:
     """Make the cases."""
     count = 20_000 if quick else 200_000
     return [
-        *between_threads(count),
+        *between_threads(50_000 if quick else 1_000_000),
         *libraries(count),
         *event_loops(count // 4),
         *one_thread(count),
         *tables(200 if quick else 2_000),
         *paced(100 if quick else 1_000),
+        *sustained(3.0 if quick else 60.0),
     ]
 
 
@@ -40,7 +43,7 @@ def between_threads(count: int) -> list[Case]:
 
     def case(name: str, function: Any, capacity: int | None, bar: float | None = None) -> Case:
         return Case(
-            name,
+            f"two threads, {name}, {'default capacity' if capacity is None else f'capacity {capacity}'}, block",
             ours=partial(function, count, capacity),
             peer=partial(others.simple_queue, count),
             peer_name=SIMPLE_QUEUE,
@@ -48,37 +51,40 @@ def between_threads(count: int) -> list[Case]:
             bar=bar,
         )
 
+    forms = [
+        ("single events", ours.events, 1.0),
+        ("payloads only", ours.payloads, 1.2),
+        (f"batches of {BATCH}", ours.batches, 5.0),
+    ]
     return [
-        case("two threads, single events, capacity 4096, block", ours.events, 4096, bar=0.4),
-        case("two threads, single events, capacity 65536, block", ours.events, 65_536),
-        case("two threads, single events, default capacity, block", ours.events, None),
-        case("two threads, payloads only, capacity 4096, block", ours.payloads, 4096),
-        case("two threads, payloads only, capacity 65536, block", ours.payloads, 65_536),
-        case(f"two threads, batches of {BATCH}, capacity 4096, block", ours.batches, 4096),
+        case(name, function, capacity, bar if capacity == CAPACITY else None)
+        for name, function, bar in forms
+        for capacity in (CAPACITY, 4096, None)
     ]
 
 
 def libraries(count: int) -> list[Case]:
     """Single events against other libraries, each in the shape that it has."""
-    fewer = count // 4
     in_thread = "a call in the sending thread"
-    peers = [
+    peers: list[tuple[str, Callable[[int], float], str]] = [
         (f"pyee, {in_thread}", others.pyee, "pyee"),
         (f"psygnal, {in_thread}", others.psygnal, "psygnal"),
         (f"blinker, {in_thread}", others.blinker, "blinker"),
         (f"reactivex, {in_thread}", others.reactivex, "reactivex"),
-        ("pyzmq inproc PUSH/PULL", others.pyzmq, "zmq"),
-        ("culsans", others.culsans, "culsans"),
-        ("janus", others.janus, "janus"),
+        (f"aiopubsub, {in_thread}", others.aiopubsub, "aiopubsub"),
+        ("pyzmq inproc PUSH/PULL", partial(others.pyzmq, capacity=CAPACITY), "zmq"),
+        ("culsans", partial(others.culsans, capacity=CAPACITY), "culsans"),
+        ("janus", partial(others.janus, capacity=CAPACITY), "janus"),
     ]
     return [
         Case(
-            f"two threads, single events, capacity 4096, block, against {name}",
-            ours=partial(ours.events, fewer, 4096),
-            peer=partial(function, fewer),
+            f"two threads, single events, capacity {CAPACITY}, block, against {name}",
+            ours=partial(ours.events, count, CAPACITY),
+            peer=partial(function, count),
             peer_name=module,
             unit="ns/event",
             needs=(module,),
+            bar=5.0,
         )
         for name, function, module in peers
     ]
@@ -86,29 +92,33 @@ def libraries(count: int) -> list[Case]:
 
 def event_loops(count: int) -> list[Case]:
     """Where the receiver is a task."""
+    capacity = 4096
+    own: list[tuple[str, Any, float]] = [
+        ("task to task of one loop", ours.tasks, 2.0),
+        ("thread to task", ours.thread_to_task, 5.0),
+    ]
+    peers = [
+        [
+            ("asyncio.Queue", partial(others.asyncio_queue, count, capacity)),
+            ("janus", partial(others.janus_between_tasks, count, capacity)),
+        ],
+        [
+            ("asyncio.Queue by call_soon_threadsafe", partial(others.asyncio_queue_from_thread, count)),
+            ("janus", partial(others.janus_from_thread, count, capacity)),
+        ],
+    ]
     return [
         Case(
-            "task to task of one loop, single events, capacity 4096, block",
-            ours=partial(ours.tasks, count, 4096),
-            peer=partial(others.asyncio_queue, count, 4096),
-            peer_name="asyncio.Queue(4096)",
+            f"{name}, single events, capacity {capacity}, block, against {peer_name.partition(' ')[0]}",
+            ours=partial(function, count, capacity),
+            peer=peer,
+            peer_name=peer_name,
             unit="ns/event",
-        ),
-        Case(
-            "thread to task, single events, capacity 4096, block, against asyncio.Queue",
-            ours=partial(ours.thread_to_task, count, 4096),
-            peer=partial(others.asyncio_queue_from_thread, count),
-            peer_name="asyncio.Queue by call_soon_threadsafe",
-            unit="ns/event",
-        ),
-        Case(
-            "thread to task, single events, capacity 4096, block, against janus",
-            ours=partial(ours.thread_to_task, count, 4096),
-            peer=partial(others.janus_from_thread, count, 4096),
-            peer_name="janus",
-            unit="ns/event",
-            needs=("janus",),
-        ),
+            needs=("janus",) if peer_name == "janus" else (),
+            bar=bar,
+        )
+        for (name, function, bar), theirs in zip(own, peers, strict=True)
+        for peer_name, peer in theirs
     ]
 
 
@@ -145,18 +155,31 @@ def one_thread(count: int) -> list[Case]:
             peer=partial(ours.others_do_not_match, count, 0),
             peer_name="the same without them",
             unit="ns/event",
+            bar=1 / 1.1,
         ),
     ]
 
 
-def tables(count: int) -> list[Case]:
-    """Arrow: imported through its capsules at publishing, exported through them at receiving."""
+def record_batch() -> Any:
+    """Make a record batch of pyarrow."""
     import numpy as np
     import pyarrow as pa
 
     values = np.random.default_rng(7).random(ROWS)
-    table = pa.table({f"column_{number}": values for number in range(COLUMNS)})
-    batch = table.to_batches()[0]
+    return pa.record_batch({f"column_{number}": values for number in range(COLUMNS)})
+
+
+def capsules(payload: Any) -> Any:
+    """Export a batch through its capsules."""
+    return payload.__arrow_c_array__()
+
+
+def tables(count: int) -> list[Case]:
+    """Arrow: imported through its capsules at publishing, exported through them at receiving."""
+    import pyarrow as pa
+
+    batch = record_batch()
+    table = pa.Table.from_batches([batch])
 
     def case(what: str, data: Any, consume: Callable[[Any], Any], **against: Any) -> Case:
         return Case(
@@ -167,15 +190,20 @@ def tables(count: int) -> list[Case]:
             **against,
         )
 
-    def capsules(payload: Any) -> Any:
-        return payload.__arrow_c_array__()
-
     def stream(payload: Any) -> Any:
         return pa.RecordBatchReader.from_stream(payload).read_all()
 
     queue_name = f"{SIMPLE_QUEUE} of references, exported and imported once"
     return [
         case("batches, received as capsules", batch, capsules, limit=ROWS_A_SECOND),
+        Case(
+            f"one thread, Arrow batches, received as capsules, {ROWS} rows and {COLUMNS} columns, "
+            "bursts of 64, drop-newest",
+            ours=partial(ours.table_rows_one_thread, batch, count, capsules),
+            unit="rows/s",
+            better="higher",
+            limit=ROWS_A_SECOND,
+        ),
         case("batches, received by pyarrow.record_batch", batch, pa.record_batch, limit=ROWS_A_SECOND),
         case(
             "batches, received by pyarrow.record_batch, against pyarrow alone",
@@ -211,8 +239,33 @@ def paced(count: int) -> list[Case]:
             peer=partial(others.simple_queue_paced_us, count, 1000, share),
             peer_name=SIMPLE_QUEUE,
             unit="us",
+            bar=1.0,
         )
         for name, share in (("p50", 0.5), ("p99", 0.99))
+    ]
+
+
+def sustained(seconds: float) -> list[Case]:
+    """A steady load for a while, in one round: the figures of its cases are those of the same runs."""
+    load = Sustained(seconds)
+    name = f"sustained {seconds:.0f} s at 1 M events/s, one thread to another, one pattern, capacity {CAPACITY}, block"
+    return [
+        Case(
+            f"{name}, rate reached within 0.1 %",
+            ours=load.events_per_second,
+            limit=float(RATE_HZ_MIN),
+            better="higher",
+            unit="events/s",
+            rounds=1,
+        ),
+        Case(f"{name}, events dropped", ours=load.dropped, limit=0.0, unit="events", rounds=1),
+        Case(
+            f"{name}, memory grown after the first sixth by more than {GROWTH_MIB_MAX} MiB",
+            ours=load.growth_mib,
+            limit=0.0,
+            unit="MiB",
+            rounds=1,
+        ),
     ]
 
 

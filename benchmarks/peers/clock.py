@@ -19,19 +19,20 @@ def cases(quick: bool) -> list[Case]:
     """Make the cases; the loop around the calls is in both figures."""
     count = 100_000 if quick else 1_000_000
 
-    def case(name: str, function: Callable[[], object]) -> Case:
+    def case(name: str, function: Callable[[], object], bar: float | None = None) -> Case:
         return Case(
             f"{name}, one thread, from Python",
             ours=partial(nanoseconds, function, count),
             peer=partial(nanoseconds, time.time_ns, count),
             peer_name="time.time_ns",
             unit="ns",
+            bar=bar,
         )
 
     counter = cf.CounterClock()
     kind = "the processor's counter" if counter.hardware else "the monotonic clock, no invariant counter here"
     return [
-        case("HybridLogicalClock.now on the counter source", cf.HybridLogicalClock(counter).now),
+        case("HybridLogicalClock.now on the counter source", cf.HybridLogicalClock(counter).now, bar=1 / 1.5),
         case(f"CounterClock.now ({kind})", counter.now),
         case("SystemClock.now", cf.SystemClock().now),
     ]

@@ -1,4 +1,4 @@
-"""How long after a sample a guard's action begins, while a child burns a core and the live table is drawn.
+"""What a guard costs a sample, and how long after one its action begins beside a burning core and a live table.
 
 `python -m benchmarks.peers.guards [--quick] [--json FILE] [--case TEXT]`
 
@@ -10,6 +10,7 @@ is involved.
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -28,6 +29,10 @@ from chronofabric.fabric.sources import PythonSource, TimerSource
 
 RATE_HZ = 500
 NATIVE_MS_MAX = 2.0
+SAMPLE_NS_MAX = 300.0
+WINDOW = 100
+SAMPLE_NS = 1_000_000
+FORMULA = f"historically[0, {WINDOW - 1} ms](value > 0.001) and once[0, {WINDOW - 1} ms](value > 0.9)"
 GIVE_UP_S = 60.0
 TICKS_LOOKED_AT = 40
 ROWS_AND_COLUMNS = (40, 120)
@@ -41,7 +46,14 @@ def cases(quick: bool) -> list[Case]:
     crossings = 200 if quick else 1_000
     load = f"{crossings} crossings at {RATE_HZ} Hz, a core burnt by a child, live table on, p99"
     native = partial(native_action_ms, native_source, crossings)
+    samples = 20_000 if quick else 200_000
     return [
+        Case(
+            f"guard of three operators on {WINDOW}-sample windows, with publishing from Python",
+            ours=partial(sample_ns, samples),
+            limit=SAMPLE_NS_MAX,
+            unit="ns/sample",
+        ),
         Case(
             f"sample to start of a native action, native timer source, {load}",
             ours=native,
@@ -66,6 +78,24 @@ def cases(quick: bool) -> list[Case]:
             needs=("termios",),
         ),
     ]
+
+
+def sample_ns(count: int) -> float:
+    """Return the nanoseconds that a sample takes to be published by its own time and judged, in this thread."""
+    generator = random.Random(7)
+    samples = [generator.random() for _ in range(count)]
+    fired = cf.Flag()
+    with cf.Fabric("benchmark") as fabric:
+        guard = fabric.guard("levels", on="plant/*/level", when=FORMULA, do=fired)
+        publish = fabric.publisher("plant/7/level").publish
+        started_ns = time.perf_counter_ns()
+        for time_ns, value in zip(range(0, count * SAMPLE_NS, SAMPLE_NS), samples, strict=True):
+            publish(value, time=time_ns)
+        ns = (time.perf_counter_ns() - started_ns) / count
+        report = guard.report()
+    if report["evaluated"] != count or report["errors"] or fired.count == 0:
+        raise AssertionError(f"of {count} samples not all were judged: {report}")
+    return ns
 
 
 def native_source(fabric: cf.Fabric, do: _Do) -> cf.Guard:

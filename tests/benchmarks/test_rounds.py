@@ -90,6 +90,24 @@ def test_a_limit_is_a_peer_with_bar_one():
     assert _rounds.verdict(line) == "met"
 
 
+def test_a_limit_that_is_met_in_noise_is_met_and_one_that_is_not_says_nothing_there():
+    def verdict(figure: float) -> str:
+        limited = Case("p99", ours=lambda: figure, unit="ms", limit=2.0, rounds=1)
+        return _rounds.verdict(_rounds.run("c", limited, read=quiet_machine(*range(1000))).line)
+
+    assert verdict(1.9) == "met"
+    assert verdict(2.1) == "too noisy"
+
+
+def test_one_long_quiet_round_is_enough_for_a_verdict_on_a_limit():
+    def verdict(figure: float) -> str:
+        limited = Case("rate", ours=lambda: figure, unit="1/s", better="higher", limit=2.0, rounds=1)
+        return _rounds.verdict(_rounds.run("c", limited, read=quiet_machine()).line)
+
+    assert verdict(2.1) == "met"
+    assert verdict(1.9) == "MISSED"
+
+
 def test_where_nothing_is_tolerated_one_failure_in_any_round_fails():
     failures = iter([0.0] * 5 + [1.0] + [0.0] * 10)
     line = _rounds.run(
@@ -97,6 +115,19 @@ def test_where_nothing_is_tolerated_one_failure_in_any_round_fails():
     ).line
     assert line["ratio"] == 0.0
     assert _rounds.verdict(line) == "MISSED"
+
+
+def test_a_case_of_long_rounds_is_not_warmed_up_and_repeats_the_noisy_ones():
+    figures = iter([1000.0, 2.0, 3.0])
+    long = case(ours=lambda: next(figures), bar=0.4, rounds=1)
+    outcome = _rounds.run("c", long, read=quiet_machine(0))
+    assert (outcome.line["ours"], outcome.line["rounds"], outcome.noisy) == (2.0, 1, 1)
+
+
+def test_on_a_machine_that_is_never_quiet_a_case_of_long_rounds_ends_too():
+    runs = []
+    _rounds.run("c", case(ours=lambda: runs.append(1) or 1.0, rounds=2), read=quiet_machine(*range(1000)))
+    assert len(runs) == 6
 
 
 def test_a_quick_run_is_one_round_and_meets_no_bar():

@@ -102,14 +102,18 @@ impl Payload for Content {
     }
 
     fn measure(&mut self) {
-        if self.kind() == OBJECT {
-            // Only a publisher that holds the interpreter has Python objects to publish.
-            let measured = Python::attach(|py| {
-                let object = self.to_object(py);
-                let bytes = size_of(object.bind(py));
-                Measured { object, bytes }
-            });
-            *self = Self::tagged(Box::into_raw(Box::new(measured)).cast(), MEASURED);
+        if self.kind() != OBJECT {
+            return;
+        }
+        // SAFETY: only a publisher that holds the interpreter has Python objects to publish. The reference moves into the box:
+        // nothing is dropped in between, and what is written over is not dropped either.
+        unsafe {
+            let py = Python::assume_attached();
+            let pointer = self.pointer();
+            let bytes = size_of(&Borrowed::from_ptr(py, pointer.cast()));
+            let object = std::mem::transmute::<*mut (), Py<PyAny>>(pointer);
+            let measured = Box::into_raw(Box::new(Measured { object, bytes }));
+            std::ptr::write(self, Self::tagged(measured.cast(), MEASURED));
         }
     }
 
@@ -262,10 +266,6 @@ impl Content {
                 Ok(unsafe { Bound::from_borrowed_ptr(py, payloads) }.unbind())
             }
         }
-    }
-
-    fn to_object(&self, py: Python<'_>) -> Py<PyAny> {
-        self.as_object().map_or_else(|| py.None(), |object| object.clone_ref(py))
     }
 
     /// The Python object, where it is one.

@@ -1,0 +1,18 @@
+"""Our own figures of guards, from Python, followed from commit to commit."""
+
+from __future__ import annotations
+
+from benchmarks._release import refuse_debug_build
+from benchmarks.peers.guards import sample_ns
+
+
+class Guard:
+    """A guard of three operators on 100-sample windows; nanoseconds a sample, published from Python."""
+
+    unit = "ns"
+
+    def setup(self) -> None:
+        refuse_debug_build()
+
+    def track_sample(self) -> float:
+        return sample_ns(200_000)

@@ -295,11 +295,11 @@ class Bus:
         self,
         topic: str,
         payload: object,
-        *,
         priority: str | int | None = None,
         deadline: _Deadline | None = None,
         headers: Mapping[str, Any] | None = None,
         time: int | None = None,
+        /,
     ) -> None:
         """Publish one payload on a topic by name, as `Publisher.publish` does."""
 

@@ -189,7 +189,7 @@ class Fabric:
         ClosedError
             The fabric is closed.
         """
-        self._core.publish(topic, payload, priority=priority, deadline=deadline, headers=headers, time=time)
+        self._core.publish(topic, payload, priority, deadline, headers, time)
 
     def publish_many(
         self,

@@ -7,7 +7,7 @@ use crate::event::{Batch, DeadLetter, Flag};
 use crate::guard::{Guard, percentiles};
 use crate::hot;
 use crate::node::{self, Node, Outcome, Victims, detached, lock};
-use crate::publisher::{Accompaniment, BlockedPublish, Publisher, time_of, topic_text};
+use crate::publisher::{Accompaniment, BlockedPublish, Publisher, topic_text};
 use crate::subscription::{self, Batches, Core, Pattern, Subscription, books_dict};
 use crate::timer::Timer;
 use crate::waiting::Wakeups;
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Bus {
     pub(crate) node: Arc<Node>,
     /// Publishers by topic, made when a topic is first published on by name.
-    publishers: Py<PyDict>,
+    pub(crate) publishers: Py<PyDict>,
     worker: Mutex<Option<Arc<Worker>>>,
 }
 
@@ -35,7 +35,18 @@ impl Bus {
         }
     }
 
-    #[inline]
+    /// Publishes one payload on a topic by name.
+    pub(crate) fn publish<'py>(
+        &self,
+        topic: &Bound<'py, PyAny>,
+        payload: &Bound<'py, PyAny>,
+        with: &Accompaniment<'_, 'py>,
+    ) -> PyResult<()> {
+        self.node.check(topic.py())?;
+        let publisher = self.publisher_for(topic, payload, with)?;
+        publisher.get().send(payload, with, &mut Outcome::default())
+    }
+
     fn publisher_for<'py>(
         &self,
         topic: &Bound<'py, PyAny>,
@@ -73,23 +84,6 @@ impl Bus {
             publishers: PyDict::new(py).unbind(),
             worker: Mutex::default(),
         })
-    }
-
-    /// Publishes one payload on a topic by name.
-    #[pyo3(signature = (topic, payload, *, priority = None, deadline = None, headers = None, time = None))]
-    fn publish(
-        &self,
-        topic: &Bound<'_, PyAny>,
-        payload: &Bound<'_, PyAny>,
-        priority: Option<&Bound<'_, PyAny>>,
-        deadline: Option<&Bound<'_, PyAny>>,
-        headers: Option<&Bound<'_, PyAny>>,
-        time: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        self.node.check(topic.py())?;
-        let with = Accompaniment { priority, deadline, headers, time: time.map(time_of).transpose()? };
-        let publisher = self.publisher_for(topic, payload, &with)?;
-        publisher.get().send(payload, &with, &mut Outcome::default())
     }
 
     /// Raises `ForkedError` in a process forked from the node's.

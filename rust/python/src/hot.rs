@@ -8,6 +8,7 @@
 //! Everything stays within the stable ABI. In the common case nothing of PyO3's is dropped that counts references: it does not
 //! know here that the interpreter is attached.
 
+use crate::bus::Bus;
 use crate::columns::{self, Kind};
 use crate::event_type::{self, decref, incref};
 use crate::node::{Event, Outcome};
@@ -38,20 +39,33 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         place.store(class.clone().unbind().into_ptr().cast(), Ordering::Release);
         module.add(class.name()?, class)?;
     }
-    let publisher = py.get_type::<Publisher>();
-    let method = Box::leak(Box::new(ffi::PyMethodDef {
+    let publish = ffi::PyMethodDef {
         ml_name: c"publish".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: publish },
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: PUBLISH_DOC.as_ptr(),
-    }));
-    // SAFETY: the definition is complete and lives for ever; the descriptor checks that it is called with a publisher.
-    let method = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(publisher.as_type_ptr(), method))? };
-    publisher.setattr("publish", method)
+    };
+    let publish_on = ffi::PyMethodDef {
+        ml_name: c"publish".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: publish_on },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: PUBLISH_ON_DOC.as_ptr(),
+    };
+    for (class, method) in [(py.get_type::<Publisher>(), publish), (py.get_type::<Bus>(), publish_on)] {
+        // SAFETY: the definition is complete and lives for ever; the descriptor checks that it is called with one of the class.
+        let method = unsafe {
+            let method = Box::leak(Box::new(method));
+            Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), method))?
+        };
+        class.setattr("publish", method)?;
+    }
+    Ok(())
 }
 
 const PUBLISH_DOC: &CStr =
     c"publish($self, /, payload, *, priority=None, deadline=None, headers=None, time=None)\n--\n\nPublishes one payload.";
+const PUBLISH_ON_DOC: &CStr =
+    c"publish($self, topic, payload, priority=None, deadline=None, headers=None, time=None, /)\n--\n\nPublishes one payload on a topic by name.";
 
 /// `Publisher.publish`.
 ///
@@ -68,19 +82,94 @@ unsafe extern "C" fn publish(
         let py = Python::assume_attached();
         let publisher = Borrowed::from_ptr(py, publisher).cast_unchecked::<Publisher>();
         let this = publisher.get();
-        if count == 1 && names.is_null() && this.takes_anything() {
-            let payload = Borrowed::from_ptr(py, *arguments);
-            if matches!(columns::known_kind(&payload), Some(Kind::Plain | Kind::Table)) {
-                incref(payload.as_ptr());
-                let content = Content::of_reference(payload.as_ptr());
-                return match this.topic.publish_payload(interpreter(py), content, this.priority) {
-                    None => none(),
-                    Some(unfinished) => publish_end(this, unfinished),
-                };
-            }
+        if count == 1
+            && names.is_null()
+            && let Some(published) = publish_plainly(this, Borrowed::from_ptr(py, *arguments))
+        {
+            return published;
         }
         publish_otherwise(this, arguments, count, names)
     }
+}
+
+/// Publishes a payload that needs no look, on a publisher that takes anything; `None` where either is not so.
+#[inline(always)]
+fn publish_plainly(publisher: &Publisher, payload: Borrowed<'_, '_, PyAny>) -> Option<*mut ffi::PyObject> {
+    if !publisher.takes_anything()
+        || !matches!(columns::known_kind(&payload), Some(Kind::Plain | Kind::Table))
+    {
+        return None;
+    }
+    // SAFETY: the caller holds a reference to the payload; this is one more, for the event.
+    unsafe { incref(payload.as_ptr()) };
+    let content = Content::of_reference(payload.as_ptr());
+    Some(match publisher.topic.publish_payload(interpreter(payload.py()), content, publisher.priority) {
+        None => none(),
+        Some(unfinished) => publish_end(publisher, unfinished),
+    })
+}
+
+/// `Bus.publish`.
+///
+/// # Safety
+/// Called by the interpreter with a bus and `count` positional arguments.
+unsafe extern "C" fn publish_on(
+    bus: *mut ffi::PyObject,
+    arguments: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: methods are called with the thread attached. The caller holds references to what it passes; the publishers of a
+    // bus are publishers, and the one found lives as long as the call, because it is kept by a reference of its own.
+    unsafe {
+        let py = Python::assume_attached();
+        let bus = Borrowed::from_ptr(py, bus).cast_unchecked::<Bus>();
+        let this = bus.get();
+        let none = ffi::Py_None();
+        let named = usize::try_from(count).unwrap_or(0);
+        if (2..=6).contains(&named) && (2..named).all(|place| *arguments.add(place) == none) {
+            let known = ffi::PyDict_GetItemWithError(this.publishers.as_ptr(), *arguments);
+            if !known.is_null() {
+                incref(known);
+                let publisher = Borrowed::from_ptr(py, known).cast_unchecked::<Publisher>();
+                let published = publish_plainly(publisher.get(), Borrowed::from_ptr(py, *arguments.add(1)));
+                decref(known);
+                if let Some(published) = published {
+                    return published;
+                }
+            }
+        }
+        publish_on_otherwise(this, arguments, named)
+    }
+}
+
+#[cold]
+unsafe fn publish_on_otherwise(
+    bus: &Bus,
+    arguments: *const *mut ffi::PyObject,
+    count: usize,
+) -> *mut ffi::PyObject {
+    Python::attach(|py| {
+        // What could not be looked up is refused below as no text.
+        // SAFETY: the thread is attached.
+        unsafe { ffi::PyErr_Clear() };
+        // SAFETY: as the interpreter passed them.
+        let given: Vec<_> = (0..count).map(|place| unsafe { Borrowed::from_ptr(py, *arguments.add(place)) }).collect();
+        let [topic, payload, options @ ..] = &*given else {
+            let error = PyTypeError::new_err(format!("publish() takes a topic and a payload; {count} arguments were given"));
+            return result(py, Err(error));
+        };
+        if options.len() > 4 {
+            let error = PyTypeError::new_err(format!("publish() takes at most 6 arguments; {count} were given"));
+            return result(py, Err(error));
+        }
+        let option = |place: usize| options.get(place).map(|value| &**value).filter(|value| !value.is_none());
+        let published = || {
+            let time = option(3).map(time_of).transpose()?;
+            let with = Accompaniment { priority: option(0), deadline: option(1), headers: option(2), time };
+            bus.publish(topic, payload, &with)
+        };
+        result(py, published())
+    })
 }
 
 fn none() -> *mut ffi::PyObject {

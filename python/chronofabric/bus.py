@@ -175,29 +175,6 @@ class Subscription(_bus.Subscription):
                 raise ReceiveTimeout(text, subscription=self.name, timeout_ns=timeout_ns)
             await self._wait(deadline_ns)
 
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """Hand out events until the subscription or its fabric closes."""
-        return self._events()
-
-    async def _events(self) -> AsyncIterator[Event]:
-        import asyncio
-
-        handed_out = 0
-        while True:
-            try:
-                event = self.poll()
-            except ClosedError:
-                return
-            if event is None:
-                await self._wait(None)
-                handed_out = 0
-                continue
-            yield event
-            handed_out += 1
-            if handed_out == YIELD_EVERY:
-                handed_out = 0
-                await asyncio.sleep(0)
-
     async def batches_async(self, size: int) -> AsyncIterator[Batch]:
         """Hand out batches of 1 to `size` events, without waiting to fill one.
 
@@ -260,24 +237,8 @@ class Publisher(_bus.Publisher):
     def __init__(self, bus: _bus.Bus, topic: str, **options: Any) -> None:
         self._bus = bus
 
-    async def publish_async(self, payload: object, **options: Any) -> None:
-        """Publish, and wait for room where a subscription asks for that, without blocking the event loop.
-
-        Parameters
-        ----------
-        payload
-            Any object.
-        **options
-            As for `publish`.
-
-        Raises
-        ------
-        PublishTimeout
-            Some subscriptions stayed full for as long as their ``block_timeout`` says; all others have the event.
-        """
-        blocked = self.publish_start(payload, **options)
-        if blocked is not None:
-            await wait_for_room(self._bus, blocked)
+    async def _wait_for_room(self, blocked: _bus.BlockedPublish) -> None:
+        await wait_for_room(self._bus, blocked)
 
 
 async def wait_for_room(bus: _bus.Bus, blocked: _bus.BlockedPublish) -> None:

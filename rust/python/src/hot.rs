@@ -83,7 +83,7 @@ unsafe extern "C" fn publish(
     }
 }
 
-fn none() -> *mut ffi::PyObject {
+pub(crate) fn none() -> *mut ffi::PyObject {
     // SAFETY: `None` lives for ever.
     unsafe {
         let none = ffi::Py_None();

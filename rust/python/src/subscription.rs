@@ -1,5 +1,6 @@
 //! Receiving: one by one, in batches, bare payloads, blocking and polling.
 
+use crate::awaitable;
 use crate::errors;
 use crate::event::{Batch, DeadLetter};
 use crate::event_type;
@@ -359,6 +360,10 @@ impl Subscription {
 
     fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
         hot::iterate(slf, false)
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        awaitable::iterate(slf)
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {

@@ -1,7 +1,8 @@
 //! Waiting without holding the interpreter.
 //!
-//! A wait first spins for a few microseconds and yields for a hundred, because a wake-up costs as much, then parks. Where
-//! two threads fill and empty a ring by turns, each stays awake until the other has let go of the interpreter. The main
+//! A wait first spins for a few microseconds and yields for a hundred, because a wake-up costs as much, then parks. A thread
+//! whose last wait was long parks at once: yielding would be in vain, and where others want the core the scheduler counts it
+//! against the thread, which then runs milliseconds after it was woken. Where two threads fill and empty a ring by turns, each stays awake until the other has let go of the interpreter. The main
 //! thread of Python looks for signals at least every 50 ms, so Ctrl-C ends its waits; other threads sleep until they are
 //! woken. A deadline is kept by the node's own time source; under a simulated one it passes when somebody advances it.
 
@@ -10,7 +11,7 @@ use crate::subscription::Subscription;
 use chronofabric_bus::Wake;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,9 @@ const SPINS: u32 = 100;
 const PAUSES: u32 = 48;
 /// How long it then looks again each time others have run, before it parks: about what a parked thread takes to run again.
 pub(crate) const YIELDING: Duration = Duration::from_micros(100);
-/// The same where a ring is about to be filled or emptied by a thread that has the interpreter.
+/// A wait that is over so soon may be followed by one for which staying awake pays.
+const BRIEF: Duration = Duration::from_micros(200);
+/// How long to stay awake where a ring is about to be filled or emptied by a thread that has the interpreter.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(2);
 
 static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
@@ -47,6 +50,8 @@ pub(crate) fn be_main_thread() {
 pub(crate) struct Parker {
     woken: AtomicBool,
     thread: Thread,
+    /// Whether its last wait was over soon.
+    brief: AtomicBool,
 }
 
 impl Wake for Parker {
@@ -58,7 +63,8 @@ impl Wake for Parker {
 
 impl Parker {
     fn here() -> Arc<Self> {
-        Arc::new(Self { woken: AtomicBool::new(false), thread: std::thread::current() })
+        let (woken, brief) = (AtomicBool::new(false), AtomicBool::new(true));
+        Arc::new(Self { woken, thread: std::thread::current(), brief })
     }
 
     fn park(&self, timeout: Duration) {
@@ -66,6 +72,9 @@ impl Parker {
         let mut left = timeout;
         while !self.woken.swap(false, Ordering::Acquire) && !left.is_zero() {
             std::thread::park_timeout(left);
+            if self.woken.swap(false, Ordering::Acquire) {
+                return;
+            }
             left = timeout.saturating_sub(started.elapsed());
         }
     }
@@ -146,6 +155,9 @@ pub(crate) fn wait(
             py.check_signals()?;
         }
         node.check(py)?;
+        if condition.check(py) {
+            return Ok(true);
+        }
         spins = 0;
     }
 }
@@ -159,7 +171,9 @@ fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, lef
         std::hint::spin_loop();
     }
     let started = Instant::now();
-    while spins > 0 && started.elapsed() < condition.awake().min(left) {
+    let brief = parker.brief.swap(true, Ordering::Relaxed);
+    let awake = if spins == 0 { Duration::ZERO } else { condition.awake() };
+    while (brief || awake > YIELDING) && started.elapsed() < awake.min(left) {
         // Seldom enough not to take from the other thread the cache lines, or the core, that it works with.
         for _ in 0..PAUSES {
             std::hint::spin_loop();
@@ -174,6 +188,7 @@ fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, lef
     }
     condition.parks();
     parker.park(left.saturating_sub(started.elapsed()));
+    parker.brief.store(started.elapsed() < BRIEF, Ordering::Relaxed);
 }
 
 /// Spinning on a machine with one core only keeps the other thread from running.
@@ -198,9 +213,16 @@ pub(crate) struct Wakeups {
 
 #[derive(Default)]
 struct Shared {
-    tokens: Mutex<Vec<u64>>,
+    inbox: Mutex<Inbox>,
     changed: Condvar,
     notify: OnceLock<Notify>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    tokens: Vec<u64>,
+    /// How many threads wait for the first: to notify nobody would cost a system call all the same.
+    sleepers: usize,
 }
 
 enum Notify {
@@ -214,14 +236,16 @@ enum Notify {
 
 impl Wake for Shared {
     fn wake(&self, token: u64) {
-        let first = {
-            let mut tokens = lock(&self.tokens);
-            tokens.push(token);
-            tokens.len() == 1
+        let sleepers = {
+            let mut inbox = lock(&self.inbox);
+            inbox.tokens.push(token);
+            if inbox.tokens.len() > 1 {
+                return;
+            }
+            inbox.sleepers
         };
-        self.changed.notify_all();
-        if !first {
-            return;
+        if sleepers > 0 {
+            self.changed.notify_all();
         }
         match self.notify.get() {
             #[cfg(unix)]
@@ -293,8 +317,10 @@ impl Wakeups {
                 return Ok(tokens);
             }
             detached(py, || {
-                let tokens = lock(&self.shared.tokens);
-                drop(self.shared.changed.wait_timeout_while(tokens, SLICE, |tokens| tokens.is_empty()));
+                let mut inbox = lock(&self.shared.inbox);
+                inbox.sleepers += 1;
+                let waited = self.shared.changed.wait_timeout_while(inbox, SLICE, |inbox| inbox.tokens.is_empty());
+                waited.unwrap_or_else(PoisonError::into_inner).0.sleepers -= 1;
             });
             self.node.check(py)?;
         }
@@ -308,7 +334,7 @@ impl Wakeups {
             let mut bytes = [0; 64];
             while matches!((&*read).read(&mut bytes), Ok(count) if count == bytes.len()) {}
         }
-        std::mem::take(&mut *lock(&self.shared.tokens))
+        std::mem::take(&mut lock(&self.shared.inbox).tokens)
     }
 
     /// A file descriptor that becomes readable when there is a number to take.

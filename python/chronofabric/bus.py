@@ -1,7 +1,7 @@
 """Events, subscriptions and publishers.
 
-The hot paths are in Rust; this module adds their asynchronous forms. An event loop is woken once for many events,
-through a file descriptor that it watches, so a publisher never waits for it.
+The hot paths are in Rust, the asynchronous ones too; this module adds how tasks wait. An event loop is woken once for
+many events, through a file descriptor that it watches, so a publisher never waits for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 from chronofabric._core import bus as _bus
 from chronofabric._core.bus import Batch, DeadLetter, Event, Flag, Pattern, regex
-from chronofabric.errors import ClosedError, ReceiveTimeout
+from chronofabric.errors import ReceiveTimeout
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,9 +32,6 @@ __all__ = [
     "Subscription",
     "regex",
 ]
-
-YIELD_EVERY = 64
-"""How many events an ``async for`` hands out at most before it lets the event loop run others."""
 
 _SLICE_S = 0.001
 """How often an asynchronous wait looks again at what does not wake it: simulated time, half-full rings."""

@@ -94,6 +94,7 @@ impl Referring for Iteration {
 /// Makes the classes, and gives subscriptions and publishers their asynchronous methods.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    module.add("YIELD_EVERY", YIELD_EVERY)?;
     EVENT.store(event_type::class(py)?.as_type_ptr(), Ordering::Release);
     let events = class::<Iteration>(
         py,

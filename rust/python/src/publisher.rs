@@ -5,7 +5,7 @@ use crate::errors;
 use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
 use crate::payload::{Content, interpreter};
 use crate::subscription::{Core, count, duration_ns};
-use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
+use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
 use chronofabric_bus::{Blocked, BusError, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -483,7 +483,7 @@ impl Condition for Room {
         self.blocked.has_room()
     }
     fn awake(&self) -> Duration {
-        if self.blocked.subscription().waiting().impatient.load(Ordering::Relaxed) { YIELDING } else { PATIENCE }
+        if self.blocked.subscription().waiting().impatient.load(Ordering::Relaxed) { AWAKE } else { PATIENCE }
     }
     fn waits(&self, waits: bool) {
         count(&self.blocked.subscription().waiting().publishers, waits);

@@ -7,7 +7,7 @@ use crate::event_type;
 use crate::hot;
 use crate::node::{Event, Node, Victims, receiver};
 use crate::payload::{Content, interpreter};
-use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
+use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
 use chronofabric_bus::{BURST, Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -184,7 +184,7 @@ impl Condition for Ready<'_> {
         self.since.elapsed() >= PAUSE
     }
     fn awake(&self) -> Duration {
-        if self.expects_burst { PATIENCE } else { YIELDING }
+        if self.expects_burst { PATIENCE } else { AWAKE }
     }
     fn waits(&self, waits: bool) {
         let waiting = self.core.waiting();

@@ -1,8 +1,9 @@
 //! Waiting without holding the interpreter.
 //!
-//! A wait first spins for a few microseconds and yields for a hundred, because a wake-up costs as much, then parks. A thread
-//! whose last wait was long parks at once: yielding would be in vain, and where others want the core the scheduler counts it
-//! against the thread, which then runs milliseconds after it was woken. Where two threads fill and empty a ring by turns, each stays awake until the other has let go of the interpreter. The main
+//! A wait first looks again and again for a hundred microseconds, because a wake-up costs as much, then parks. It does not
+//! yield meanwhile: where others want the core, the scheduler counts that against the thread, which then runs milliseconds
+//! after it was woken. Nor has it a timeout without need, because a timer costs at every wake-up. Where two threads fill and
+//! empty a ring by turns, each stays awake, and yields, until the other has let go of the interpreter. The main
 //! thread of Python looks for signals at least every 50 ms, so Ctrl-C ends its waits; other threads sleep until they are
 //! woken. A deadline is kept by the node's own time source; under a simulated one it passes when somebody advances it.
 
@@ -17,7 +18,9 @@ use std::time::{Duration, Instant};
 
 /// How long the main thread sleeps before it looks for signals.
 const SIGNAL_SLICE: Duration = Duration::from_millis(50);
-/// How long other threads sleep before they look at their condition for safety's sake.
+/// How long other threads sleep.
+const UNTIL_WOKEN: Duration = Duration::MAX;
+/// How long a thread that serves many subscriptions sleeps before it looks for safety's sake.
 const SLICE: Duration = Duration::from_millis(500);
 /// How often a deadline on simulated time is looked at.
 const SIMULATED_SLICE: Duration = Duration::from_millis(1);
@@ -25,11 +28,9 @@ const SIMULATED_SLICE: Duration = Duration::from_millis(1);
 const SPINS: u32 = 100;
 /// How many pauses lie between two looks after that: about a microsecond.
 const PAUSES: u32 = 48;
-/// How long it then looks again each time others have run, before it parks: about what a parked thread takes to run again.
-pub(crate) const YIELDING: Duration = Duration::from_micros(100);
-/// A wait that is over so soon may be followed by one for which staying awake pays.
-const BRIEF: Duration = Duration::from_micros(200);
-/// How long to stay awake where a ring is about to be filled or emptied by a thread that has the interpreter.
+/// How long it then looks again before it parks: about what a parked thread takes to run again.
+pub(crate) const AWAKE: Duration = Duration::from_micros(100);
+/// The same where a ring is about to be filled or emptied by a thread that has the interpreter.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(2);
 
 static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
@@ -50,8 +51,6 @@ pub(crate) fn be_main_thread() {
 pub(crate) struct Parker {
     woken: AtomicBool,
     thread: Thread,
-    /// Whether its last wait was over soon.
-    brief: AtomicBool,
 }
 
 impl Wake for Parker {
@@ -63,8 +62,7 @@ impl Wake for Parker {
 
 impl Parker {
     fn here() -> Arc<Self> {
-        let (woken, brief) = (AtomicBool::new(false), AtomicBool::new(true));
-        Arc::new(Self { woken, thread: std::thread::current(), brief })
+        Arc::new(Self { woken: AtomicBool::new(false), thread: std::thread::current() })
     }
 
     fn park(&self, timeout: Duration) {
@@ -94,7 +92,7 @@ pub(crate) trait Condition: Send {
     fn glance(&mut self) -> bool;
     /// How long to stay awake, letting others run, before parking.
     fn awake(&self) -> Duration {
-        YIELDING
+        AWAKE
     }
     /// Told before the interpreter is let go, and again when it has been taken back.
     fn waits(&self, waits: bool);
@@ -106,7 +104,7 @@ pub(crate) trait Condition: Send {
     fn disarm(&self, wake: &Arc<dyn Wake>);
     /// How long to sleep at most before checking again.
     fn slice(&self) -> Duration {
-        SLICE
+        UNTIL_WOKEN
     }
 }
 
@@ -125,7 +123,7 @@ pub(crate) fn wait(
 ) -> PyResult<bool> {
     let source = node.bus.source();
     let main = thread_ident() == MAIN_THREAD.load(Ordering::Relaxed);
-    let mut slice = condition.slice().min(if main { SIGNAL_SLICE } else { SLICE });
+    let mut slice = condition.slice().min(if main { SIGNAL_SLICE } else { UNTIL_WOKEN });
     if deadline_ns.is_some() && source.as_simulated().is_some() {
         slice = slice.min(SIMULATED_SLICE);
     }
@@ -162,7 +160,7 @@ pub(crate) fn wait(
     }
 }
 
-/// One turn of waiting, without the interpreter: spin, yield, park.
+/// One turn of waiting, without the interpreter: stay awake, then park.
 fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, left: Duration) {
     for _ in 0..spins {
         if condition.glance() {
@@ -171,14 +169,15 @@ fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, lef
         std::hint::spin_loop();
     }
     let started = Instant::now();
-    let brief = parker.brief.swap(true, Ordering::Relaxed);
     let awake = if spins == 0 { Duration::ZERO } else { condition.awake() };
-    while (brief || awake > YIELDING) && started.elapsed() < awake.min(left) {
+    while started.elapsed() < awake.min(left) {
         // Seldom enough not to take from the other thread the cache lines, or the core, that it works with.
         for _ in 0..PAUSES {
             std::hint::spin_loop();
         }
-        std::thread::yield_now();
+        if awake > AWAKE {
+            std::thread::yield_now();
+        }
         if condition.glance() {
             return;
         }
@@ -188,7 +187,6 @@ fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, lef
     }
     condition.parks();
     parker.park(left.saturating_sub(started.elapsed()));
-    parker.brief.store(started.elapsed() < BRIEF, Ordering::Relaxed);
 }
 
 /// Spinning on a machine with one core only keeps the other thread from running.

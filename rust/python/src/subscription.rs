@@ -1,12 +1,13 @@
 //! Receiving: one by one, in batches, bare payloads, blocking and polling.
 
+use crate::awaitable;
 use crate::errors;
 use crate::event::{Batch, DeadLetter};
 use crate::event_type;
 use crate::hot;
 use crate::node::{Event, Node, Victims, receiver};
 use crate::payload::{Content, interpreter};
-use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
+use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
 use chronofabric_bus::{BURST, Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -183,7 +184,7 @@ impl Condition for Ready<'_> {
         self.since.elapsed() >= PAUSE
     }
     fn awake(&self) -> Duration {
-        if self.expects_burst { PATIENCE } else { YIELDING }
+        if self.expects_burst { PATIENCE } else { AWAKE }
     }
     fn waits(&self, waits: bool) {
         let waiting = self.core.waiting();
@@ -359,6 +360,10 @@ impl Subscription {
 
     fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
         hot::iterate(slf, false)
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        awaitable::iterate(slf)
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from chronofabric._core.clock import HybridLogicalClock, Stamp
+from chronofabric._core.clock import HybridLogicalClock, Stamp, VectorClock
 from chronofabric._core.logic import Formula
 from chronofabric.duration import Duration
 
@@ -39,9 +39,11 @@ __all__ = [
 
 _Deadline: TypeAlias = Duration | datetime | Stamp
 _Overflow: TypeAlias = Literal["drop-oldest", "drop-newest", "dead-letter", "block"]
+_Order: TypeAlias = Literal["publisher", "causal"]
 _Patterns: TypeAlias = str | Pattern | list[str] | list[Pattern] | list[str | Pattern] | tuple[str | Pattern, ...]
 _Reason: TypeAlias = Literal[
-    "overflow", "timeout", "would-deadlock", "cancelled", "too-large", "dead-letters-full", "closed", "unsubscribed"
+    "overflow", "timeout", "would-deadlock", "cancelled", "too-large", "dead-letters-full", "closed", "unsubscribed",
+    "duplicate"
 ]
 
 @final
@@ -95,6 +97,13 @@ class Event:
     @property
     def headers(self) -> MappingProxyType[str, Any]:
         """What travels beside the payload; empty where nothing does."""
+
+    @property
+    def vector_clock(self) -> VectorClock | None:
+        """How many events of each node lie in its past, of those that its subscription was offered.
+
+        None unless it was received from a subscription in causal order.
+        """
 
 @final
 class Batch:
@@ -516,6 +525,8 @@ class Subscription:
         How long a publisher waits under ``"block"``, in nanoseconds of the node's time source.
     dead_letters_max
         How many dead letters are kept.
+    order
+        ``"publisher"``, or ``"causal"``: no event before one that could have caused it.
 
     Raises
     ------
@@ -550,6 +561,7 @@ class Subscription:
         overflow: _Overflow,
         block_timeout_ns: int,
         dead_letters_max: int,
+        order: _Order,
     ) -> Self: ...
     def receive(self, timeout: Duration | None = None) -> Event:
         """Receive the next event, and wait for it; the most urgent first.

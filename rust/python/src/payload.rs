@@ -126,6 +126,12 @@ impl Payload for Content {
         // as long as this content; so does a tuple, and its items with it.
         unsafe {
             let object = match self.view() {
+                View::Object(object) if self.kind() == MEASURED => {
+                    incref(object.as_ptr());
+                    let object = Py::from_owned_ptr(Python::assume_attached(), object.as_ptr());
+                    let measured = Measured { object, bytes: self.bytes() };
+                    return Self::tagged(Box::into_raw(Box::new(measured)).cast(), MEASURED);
+                }
                 View::Object(object) => object.as_ptr(),
                 View::Batch(payloads) => ffi::PyTuple_GetItem(payloads, place as ffi::Py_ssize_t),
                 View::Record(record) => {

@@ -43,8 +43,8 @@ type Key = Option<(NodeId, u64)>;
 pub struct CausalCounts {
     /// Events that wait at this moment although they were taken from the rings.
     pub held_back: u64,
-    /// Events handed out after what could have been caused by them: replayed dead letters, and what came after it was
-    /// declared lost.
+    /// Events handed out when what they could have caused may have been before: replayed dead letters, and what came
+    /// after it had been declared lost.
     pub late: u64,
     /// Events that came again, and were dropped.
     pub duplicates: u64,
@@ -213,8 +213,7 @@ impl<P: Payload> Back<P> {
             due.push_back(event);
         };
         match buffer.accept(now_ns, node, &clock, event, deliver) {
-            Arrival::Delivered => self.pass_gone(),
-            Arrival::Waiting => {}
+            Arrival::Delivered | Arrival::Waiting => self.pass_gone(),
             Arrival::Late(event) | Arrival::Refused(event, _) => {
                 self.waiting[level] -= 1;
                 self.due.push_back(event);
@@ -227,9 +226,9 @@ impl<P: Payload> Back<P> {
         None
     }
 
-    /// Goes on past what is gone, where that is all that is missing.
+    /// Goes on past what is gone, where something waits for it; until then a dead letter may take its place again.
     fn pass_gone(&mut self) {
-        while !self.gone.is_empty() {
+        while !self.gone.is_empty() && self.buffer.pending() > 0 {
             let delivered = self.buffer.delivered();
             let next = self.gone.iter_mut().find_map(|(node, ranges)| {
                 let last = ranges.take_first(delivered.get(*node).saturating_add(1))?;

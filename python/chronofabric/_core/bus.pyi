@@ -42,8 +42,15 @@ _Overflow: TypeAlias = Literal["drop-oldest", "drop-newest", "dead-letter", "blo
 _Order: TypeAlias = Literal["publisher", "causal"]
 _Patterns: TypeAlias = str | Pattern | list[str] | list[Pattern] | list[str | Pattern] | tuple[str | Pattern, ...]
 _Reason: TypeAlias = Literal[
-    "overflow", "timeout", "would-deadlock", "cancelled", "too-large", "dead-letters-full", "closed", "unsubscribed",
-    "duplicate"
+    "overflow",
+    "timeout",
+    "would-deadlock",
+    "cancelled",
+    "too-large",
+    "dead-letters-full",
+    "closed",
+    "unsubscribed",
+    "duplicate",
 ]
 
 @final
@@ -661,6 +668,15 @@ class Subscription:
 
     def books_dict(self) -> dict[str, Any]:
         """Return the books by name; `chronofabric.Subscription.books` makes `Books` of them."""
+
+    @property
+    def causal_counts(self) -> dict[str, int] | None:
+        """What became of its causal order, by name; None where it was not asked for.
+
+        ``held_back``: events that wait for others now. ``late``: received when what they could have caused may have
+        been before. ``lost``: dropped or set aside, and passed over. ``duplicates``, ``unordered``, ``contradictory``:
+        events of other nodes that came twice, without a usable clock, or with clocks that contradict each other.
+        """
 
     def latency(self) -> dict[str, int]:
         """Return how long events waited to be received.

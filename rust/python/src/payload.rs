@@ -127,9 +127,7 @@ impl Payload for Content {
         unsafe {
             let object = match self.view() {
                 View::Object(object) if self.kind() == MEASURED => {
-                    incref(object.as_ptr());
-                    let object = Py::from_owned_ptr(Python::assume_attached(), object.as_ptr());
-                    let measured = Measured { object, bytes: self.bytes() };
+                    let measured = Measured { object: object.clone_ref(Python::assume_attached()), bytes: self.bytes() };
                     return Self::tagged(Box::into_raw(Box::new(measured)).cast(), MEASURED);
                 }
                 View::Object(object) => object.as_ptr(),

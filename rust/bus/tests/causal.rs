@@ -293,8 +293,7 @@ fn storm(seed: u64, order: Order) -> usize {
     let plain = SubscriptionOptions { order: Order::Publisher, ..wide.clone() };
     let wide = SubscriptionOptions { order, ..wide };
     let answered = bus.subscribe(Pattern::parse("cause").unwrap(), plain).unwrap();
-    let watched: Vec<_> =
-        (0..2).map(|_| bus.subscribe(Pattern::parse("**").unwrap(), wide.clone()).unwrap()).collect();
+    let watched: Vec<_> = (0..2).map(|_| bus.subscribe(Pattern::parse("**").unwrap(), wide.clone()).unwrap()).collect();
     let next = AtomicU64::new(PUBLISHERS * EACH);
     let answers = 2 * PUBLISHERS * EACH;
     let yields = |thread: u64| YIELDS.set((seed << 8 | thread).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);

@@ -127,7 +127,8 @@ impl Payload for Content {
         unsafe {
             let object = match self.view() {
                 View::Object(object) if self.kind() == MEASURED => {
-                    let measured = Measured { object: object.clone_ref(Python::assume_attached()), bytes: self.bytes() };
+                    let measured =
+                        Measured { object: object.clone_ref(Python::assume_attached()), bytes: self.bytes() };
                     return Self::tagged(Box::into_raw(Box::new(measured)).cast(), MEASURED);
                 }
                 View::Object(object) => object.as_ptr(),

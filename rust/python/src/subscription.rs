@@ -7,7 +7,9 @@ use crate::hot;
 use crate::node::{Event, Node, Victims, receiver};
 use crate::payload::{Content, interpreter};
 use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
-use chronofabric_bus::{BURST, Books, CausalCounts, Order, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
+use chronofabric_bus::{
+    BURST, Books, CausalCounts, Order, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;

@@ -29,7 +29,7 @@ use crate::sync::{full_fence, lock};
 use chronofabric_clock::{Arrival, CausalBooks, CausalBuffer, CausalOptions, NodeId, OnFull, VectorClock};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// Events on their way to a receiver.
@@ -74,8 +74,8 @@ impl CausalCounts {
 pub(crate) struct Causal<P: Payload> {
     domain: Mutex<Domain>,
     back: Mutex<Back<P>>,
-    /// How many events are due.
-    due: AtomicUsize,
+    /// Whether a receiver would find something in what is held back.
+    ready: AtomicBool,
 }
 
 /// The places of a subscription's events.
@@ -133,11 +133,11 @@ impl<P: Payload> Causal<P> {
             handed_out: 0,
             counts: CausalCounts::default(),
         };
-        Some(Self { domain: Mutex::default(), back: Mutex::new(back), due: AtomicUsize::new(0) })
+        Some(Self { domain: Mutex::default(), back: Mutex::new(back), ready: AtomicBool::new(false) })
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.due.load(Ordering::Acquire) > 0
+        self.ready.load(Ordering::Acquire)
     }
 
     pub(crate) fn domain(&self) -> MutexGuard<'_, Domain> {
@@ -171,12 +171,13 @@ pub(super) struct Holding<'a, P: Payload> {
 
 impl<P: Payload> Drop for Holding<'_, P> {
     fn drop(&mut self) {
-        self.causal.due.store(self.back.due.len(), Ordering::Release);
+        let ready = !self.back.due.is_empty() || self.back.passable().is_some();
+        self.causal.ready.store(ready, Ordering::Release);
     }
 }
 
 impl<P: Payload> Holding<'_, P> {
-    /// An event will not come: nothing waits for it any more.
+    /// An event will not come: nothing has to wait for it.
     pub(super) fn lose(&mut self, event: &Share<P>) {
         let Some((node, counter)) = key(event) else { return };
         let gone = &mut self.back.gone;
@@ -185,7 +186,6 @@ impl<P: Payload> Holding<'_, P> {
             gone.len() - 1
         });
         gone[place].1.insert(counter);
-        self.back.pass_gone();
     }
 
     /// It comes after all; unless what follows it has been handed out, it takes its place.
@@ -213,7 +213,7 @@ impl<P: Payload> Back<P> {
             due.push_back(event);
         };
         match buffer.accept(now_ns, node, &clock, event, deliver) {
-            Arrival::Delivered | Arrival::Waiting => self.pass_gone(),
+            Arrival::Delivered | Arrival::Waiting => {}
             Arrival::Late(event) | Arrival::Refused(event, _) => {
                 self.waiting[level] -= 1;
                 self.due.push_back(event);
@@ -226,18 +226,31 @@ impl<P: Payload> Back<P> {
         None
     }
 
-    /// Goes on past what is gone, where something waits for it; until then a dead letter may take its place again.
-    fn pass_gone(&mut self) {
-        while !self.gone.is_empty() && self.buffer.pending() > 0 {
-            let delivered = self.buffer.delivered();
-            let next = self.gone.iter_mut().find_map(|(node, ranges)| {
-                let last = ranges.take_first(delivered.get(*node).saturating_add(1))?;
-                Some((*node, last))
-            });
-            self.gone.retain(|(_, ranges)| !ranges.is_empty());
-            let Some((node, last)) = next else { return };
+    /// Where something waits for what is gone, and for nothing of its node before that: the place among what is gone, and
+    /// the count that comes next.
+    fn passable(&self) -> Option<(usize, u64)> {
+        if self.gone.is_empty() || self.buffer.pending() == 0 {
+            return None;
+        }
+        let delivered = self.buffer.delivered();
+        self.gone.iter().enumerate().find_map(|(place, (node, ranges))| {
+            let next = delivered.get(*node).saturating_add(1);
+            ranges.begin_by(next).then_some((place, next))
+        })
+    }
+
+    /// Goes on past what is gone; says whether there was any. Not before somebody wants what comes after: until then a dead
+    /// letter may take its place again.
+    fn pass_gone(&mut self) -> bool {
+        let Some((place, next)) = self.passable() else { return false };
+        let node = self.gone[place].0;
+        if let Some(last) = self.gone[place].1.take_first(next) {
             self.declare_lost(node, last);
         }
+        if self.gone[place].1.is_empty() {
+            self.gone.swap_remove(place);
+        }
+        true
     }
 
     fn declare_lost(&mut self, node: NodeId, through: u64) {
@@ -381,6 +394,9 @@ impl<P: Payload> Subscription<P> {
                 taken.push(event);
                 continue;
             }
+            if holding.back.pass_gone() {
+                continue;
+            }
             let ready = self.front.rings.iter().map(OnceLock::get).zip(holding.back.waiting).rev();
             let ready = ready.filter_map(|(ring, waiting)| Some((ring.filter(|ring| ring.is_ready())?, waiting)));
             let Some((ring, _)) = ready.min_by_key(|(_, waiting)| *waiting) else { break };
@@ -394,9 +410,8 @@ impl<P: Payload> Subscription<P> {
                 duplicates.push(duplicate);
             }
         }
-        let more = !holding.back.due.is_empty();
         drop(holding);
-        if more {
+        if causal.is_ready() {
             // Who looked meanwhile saw nothing.
             self.front.items.notify();
         }
@@ -455,6 +470,11 @@ impl Ranges {
         if counter < last {
             self.0.insert(counter + 1, last);
         }
+    }
+
+    /// Whether the first range begins no later than a counter.
+    fn begin_by(&self, counter: u64) -> bool {
+        self.0.first_key_value().is_some_and(|(first, _)| *first <= counter)
     }
 
     /// Takes out the first range where it begins no later than a counter, and gives its last.

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from chronofabric._core.clock import HybridLogicalClock, Stamp
+from chronofabric._core.clock import HybridLogicalClock, Stamp, VectorClock
 from chronofabric._core.logic import Formula
 from chronofabric.duration import Duration
 
@@ -46,9 +46,18 @@ YIELD_EVERY: int
 
 _Deadline: TypeAlias = Duration | datetime | Stamp
 _Overflow: TypeAlias = Literal["drop-oldest", "drop-newest", "dead-letter", "block"]
+_Order: TypeAlias = Literal["publisher", "causal"]
 _Patterns: TypeAlias = str | Pattern | list[str] | list[Pattern] | list[str | Pattern] | tuple[str | Pattern, ...]
 _Reason: TypeAlias = Literal[
-    "overflow", "timeout", "would-deadlock", "cancelled", "too-large", "dead-letters-full", "closed", "unsubscribed"
+    "overflow",
+    "timeout",
+    "would-deadlock",
+    "cancelled",
+    "too-large",
+    "dead-letters-full",
+    "closed",
+    "unsubscribed",
+    "duplicate",
 ]
 
 @final
@@ -102,6 +111,13 @@ class Event:
     @property
     def headers(self) -> MappingProxyType[str, Any]:
         """What travels beside the payload; empty where nothing does."""
+
+    @property
+    def vector_clock(self) -> VectorClock | None:
+        """How many events of each node lie in its past, of those that its subscription was offered.
+
+        None unless it was received from a subscription in causal order.
+        """
 
 @final
 class Batch:
@@ -567,6 +583,8 @@ class Subscription:
         How long a publisher waits under ``"block"``, in nanoseconds of the node's time source.
     dead_letters_max
         How many dead letters are kept.
+    order
+        ``"publisher"``, or ``"causal"``: no event before one that could have caused it.
 
     Raises
     ------
@@ -601,6 +619,7 @@ class Subscription:
         overflow: _Overflow,
         block_timeout_ns: int,
         dead_letters_max: int,
+        order: _Order,
     ) -> Self: ...
     def receive(self, timeout: Duration | None = None) -> Event:
         """Receive the next event, and wait for it; the most urgent first.
@@ -700,6 +719,15 @@ class Subscription:
 
     def books_dict(self) -> dict[str, Any]:
         """Return the books by name; `chronofabric.Subscription.books` makes `Books` of them."""
+
+    @property
+    def causal_counts(self) -> dict[str, int] | None:
+        """What became of its causal order, by name; None where it was not asked for.
+
+        ``held_back``: events that wait for others now. ``late``: received when what they could have caused may have
+        been before. ``lost``: dropped or set aside, and passed over. ``duplicates``, ``unordered``, ``contradictory``:
+        events of other nodes that came twice, without a usable clock, or with clocks that contradict each other.
+        """
 
     def latency(self) -> dict[str, int]:
         """Return how long events waited to be received.

@@ -141,7 +141,7 @@ impl Publisher {
         if with.deadline.is_some() || with.headers.is_some() {
             let deadline_ns = with.deadline.map(|deadline| instant_ns(&self.node, deadline)).transpose()?;
             let headers = with.headers.map(headers_of).transpose()?;
-            event.extras = Some(Box::new(Extras { deadline_ns, headers }));
+            event.extras = Some(Box::new(Extras { deadline_ns, headers, provenance: None }));
         }
         Ok(event)
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -91,7 +92,7 @@ class Pair:
     def __init__(self, real: cf.Subscription, model: ModelSubscription) -> None:
         self.real = real
         self.model = model
-        self.iterators = {"event": iter(real), "payload": real.payloads()}
+        self.iterators: dict[str, Iterator[object]] = {"event": iter(real), "payload": real.payloads()}
 
 
 class Bus(RuleBasedStateMachine):

@@ -139,12 +139,31 @@ def test_s13_several_events_at_one_instant_stay_in_order(fabric):
     assert {event.time for event in batch} == {START_NS}
 
 
+def test_s13_a_batch_has_one_time_and_keeps_its_order_on_a_clock_that_moves():
+    with cf.Fabric("moving") as fabric:
+        one, other = fabric.subscribe("a"), fabric.subscribe("a")
+        fabric.publish_many("a", list(range(100)))
+        for subscription in (one, other):
+            batch = subscription.poll_batch(100)
+            assert batch.payloads == tuple(range(100))
+            assert len({event.time for event in batch}) == 1
+
+
 def test_s14_stamps_rise_strictly(fabric):
     subscription = fabric.subscribe("**", capacity=5000)
     for number in range(5000):
         fabric.publish(f"topic/{number % 3}", number)
     stamps = [event.stamp for event in subscription.poll_batch(5000)]
     assert all(one < other for one, other in itertools.pairwise(stamps))
+
+
+def test_s14_the_stamps_of_a_batch_follow_one_another(fabric):
+    subscription = fabric.subscribe("**")
+    fabric.publish("b", 0)
+    fabric.publish_many("a", list(range(100)))
+    fabric.publish("b", 0)
+    counters = [event.stamp.counter for event in subscription.poll_batch(102)]
+    assert counters == list(range(counters[0], counters[0] + 102))
 
 
 def test_s15_headers_are_copied_and_read_only(fabric):
@@ -211,6 +230,14 @@ def test_s20_the_capacity_is_1024_and_the_oldest_goes(fabric):
     fabric.publish_many("a", [b"x" * 1_000_000] * 5, priority="low")
     assert subscription.books().dropped == {"overflow": 6}
     assert payloads(subscription)[0] == 6
+
+
+def test_s20_the_events_of_a_batch_are_counted_one_by_one(fabric):
+    subscription = fabric.subscribe("a")
+    fabric.publish_many("a", list(range(600)))
+    fabric.publish_many("a", tuple(range(600, 1030)))
+    assert (subscription.pending, subscription.books().dropped) == (1024, {"overflow": 6})
+    assert payloads(subscription) == list(range(6, 1030))
 
 
 def test_s21_a_block_waits_1_s_and_1024_dead_letters_are_kept(fabric, clock):
@@ -368,6 +395,15 @@ def test_s33_a_publisher_that_waited_too_long_is_told_who_was_full(fabric, clock
     assert raised.value.topic == "a"
     assert payloads(before) == payloads(after) == [1, 2]
     assert full.books().dropped == fuller.books().dropped == {"timeout": 1}
+
+
+def test_s33_each_event_of_a_batch_that_found_no_room_is_one_drop(fabric, clock):
+    full = fabric.subscribe("a", capacity=2, overflow="block", block_timeout="10 ms")
+    other = fabric.subscribe("a")
+    with advancing(clock, "1 s"), pytest.raises(cf.PublishTimeout):
+        fabric.publish_many("a", [1, 2, 3, 4, 5])
+    assert full.books().dropped == {"timeout": 3}
+    assert (payloads(full), payloads(other)) == ([1, 2], [1, 2, 3, 4, 5])
 
 
 def test_s34_a_thread_does_not_wait_for_itself(fabric):

@@ -40,6 +40,17 @@ def test_s44_s45_the_books_balance_exactly(clock, overflow):
     assert (books.offered, books.pending) == (20, 0)
 
 
+def test_s45_the_books_count_the_events_of_a_batch_one_by_one(fabric):
+    subscription = fabric.subscribe("a", capacity=3, overflow="dead-letter", dead_letters_max=2)
+    fabric.publish_many("a", list(range(7)))
+    subscription.receive()
+    books = subscription.books()
+    assert (books.offered, books.delivered, books.pending) == (7, 1, 2)
+    assert (books.dead_lettered, books.dropped) == ({"overflow": 2}, {"dead-letters-full": 2})
+    assert books.balanced
+    assert [letter.event.payload for letter in subscription.dead_letters] == [3, 4]
+
+
 def test_s46_nothing_is_filtered(fabric):
     subscription = fabric.subscribe("a")
     fabric.publish_many("a", range(3))
@@ -68,7 +79,8 @@ def test_s48_a_timeout_passes_on_the_nodes_own_time(fabric, clock):
 
 def test_s49_batches_do_not_wait_to_fill(fabric):
     subscription = fabric.subscribe("a")
-    fabric.publish_many("a", range(5))
+    fabric.publish_many("a", [0, 1])
+    fabric.publish_many("a", range(2, 5))
     batches = subscription.batches(3)
     assert [next(batches).payloads, next(batches).payloads] == [(0, 1, 2), (3, 4)]
 
@@ -94,6 +106,18 @@ def test_s51_each_event_goes_to_one_of_several_receivers():
         thread.join(20)
     assert sorted(number for mine in seen for number in mine) == list(range(5000))
     assert all(mine == sorted(mine) for mine in seen)
+
+
+def test_s51_each_event_of_a_batch_goes_to_one_of_several_receivers(fabric):
+    subscription = fabric.subscribe("a")
+    fabric.publish_many("a", [0, 1, 2, 3])
+    seen: list[int] = []
+    for _ in range(4):
+        thread = threading.Thread(target=lambda: seen.append(subscription.receive(timeout="20 s").payload))
+        thread.start()
+        thread.join(20)
+    assert seen == [0, 1, 2, 3]
+    assert subscription.books().delivered == 4
 
 
 def test_s52_a_paused_subscription_buffers_under_its_policy(fabric):

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use chronofabric_bus::{
-    Access, Bus, BusOptions, Concurrent, Magazine, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, Receiver, SubscriptionOptions,
+    Access, Bus, BusOptions, Concurrent, Magazine, NewEvent, Outcome, Overflow, Pattern, Payload, Pool, Receiver,
+    SubscriptionOptions,
 };
 use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

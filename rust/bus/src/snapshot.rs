@@ -55,14 +55,21 @@ pub(crate) struct Borrowed<'a, T>(&'a Snapshot<T>);
 impl<T> Snapshot<T> {
     pub(crate) fn new(value: T) -> Self {
         let value = Arc::new(value);
-        Self { current: Current::new(Arc::clone(&value)), borrowed: AtomicBool::new(false), lent: UnsafeCell::new(value) }
+        Self {
+            current: Current::new(Arc::clone(&value)),
+            borrowed: AtomicBool::new(false),
+            lent: UnsafeCell::new(value),
+        }
     }
 
     /// The value, if nobody else borrows it at this moment.
     #[inline(always)]
     pub(crate) fn borrow(&self) -> Option<Borrowed<'_, T>> {
         // The only exchange of the flag; giving it back is a plain store.
-        self.borrowed.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok().then(|| Borrowed(self))
+        self.borrowed
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+            .then(|| Borrowed(self))
     }
 
     /// The value, without the flag.

@@ -3,8 +3,10 @@
 
 mod common;
 
-use chronofabric_bus::{Concurrent, Exclusive, NewEvent, Outcome, Overflow, Pattern, Subscription, SubscriptionOptions};
-use common::{ME, Counted, bus};
+use chronofabric_bus::{
+    Concurrent, Exclusive, NewEvent, Outcome, Overflow, Pattern, Subscription, SubscriptionOptions,
+};
+use common::{Counted, ME, bus};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

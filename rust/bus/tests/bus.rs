@@ -7,7 +7,7 @@ use chronofabric_bus::{
     Blocked, BusError, Concurrent, Firing, NewEvent, Observed, Outcome, Overflow, Pattern, Reason, Share, Subscription,
     SubscriptionOptions, Tap, TapFactory, Topic, TopicInfo, Values, Victims,
 };
-use common::{ME, ALIVE, Counted, bus, publish};
+use common::{ALIVE, Counted, ME, bus, publish};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,7 +23,9 @@ fn options(capacity: usize, overflow: Overflow) -> SubscriptionOptions {
 }
 
 fn drain(subscription: &Subscription<Counted>) -> Vec<u64> {
-    std::iter::from_fn(|| subscription.try_receive(Concurrent, ME, || 0)).map(|cell| cell.payload().unwrap().number).collect()
+    std::iter::from_fn(|| subscription.try_receive(Concurrent, ME, || 0))
+        .map(|cell| cell.payload().unwrap().number)
+        .collect()
 }
 
 #[test]
@@ -41,7 +43,8 @@ fn every_matching_subscription_sees_every_event_and_all_share_one_payload() {
         assert!(publish(&topic, number, 1).victims.is_empty());
     }
     assert_eq!(ALIVE.load(Ordering::SeqCst) - before, 3);
-    let cells: Vec<_> = all[..3].iter().map(|subscription| subscription.try_receive(Concurrent, ME, || 0).unwrap()).collect();
+    let cells: Vec<_> =
+        all[..3].iter().map(|subscription| subscription.try_receive(Concurrent, ME, || 0).unwrap()).collect();
     assert!(cells.iter().all(|cell| std::ptr::eq(cell.payload().unwrap(), cells[0].payload().unwrap())));
     drop(cells);
     for subscription in &all[..3] {
@@ -63,7 +66,10 @@ fn the_last_holder_gets_the_payload_itself_and_others_do_not() {
     let shared = one.try_receive(Concurrent, ME, || 0).unwrap().into_contents(Concurrent);
     assert!(shared.is_err(), "the other subscription holds the event too");
     drop(shared);
-    assert_eq!(other.try_receive(Concurrent, ME, || 0).unwrap().into_contents(Concurrent).unwrap().payload.unwrap().number, 5);
+    assert_eq!(
+        other.try_receive(Concurrent, ME, || 0).unwrap().into_contents(Concurrent).unwrap().payload.unwrap().number,
+        5
+    );
 }
 
 #[test]
@@ -139,7 +145,11 @@ fn a_bound_in_bytes_holds_over_all_priorities_and_a_payload_beyond_it_is_never_q
     let subscription = bus.subscribe(Pattern::parse("a").unwrap(), options).unwrap();
     let send = |number, size, priority| {
         topic
-            .publish(Concurrent, NewEvent { priority, ..NewEvent::new(Counted::sized(number, size)) }, &mut Outcome::default())
+            .publish(
+                Concurrent,
+                NewEvent { priority, ..NewEvent::new(Counted::sized(number, size)) },
+                &mut Outcome::default(),
+            )
             .unwrap();
     };
     for (number, size, priority) in [(0, 10, 0), (1, 10, 1), (2, 21, 1), (3, 10, 3), (4, 15, 1)] {
@@ -211,7 +221,10 @@ fn closing_empties_the_rings_and_refuses_what_comes_after() {
     assert!(subscription.is_closed() && subscription.is_ready());
     assert_eq!(subscription.books().dropped[Reason::Closed as usize], 1);
     let event = NewEvent::new(Counted::new(1));
-    assert!(matches!(topic.publish(Concurrent, event, &mut Outcome::default()).map_err(|error| *error), Err(BusError::Closed)));
+    assert!(matches!(
+        topic.publish(Concurrent, event, &mut Outcome::default()).map_err(|error| *error),
+        Err(BusError::Closed)
+    ));
     assert!(matches!(bus.topic("b"), Err(BusError::Closed)));
     assert!(bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).is_err());
     assert_eq!(ALIVE.load(Ordering::SeqCst), before);
@@ -242,7 +255,8 @@ fn recorded_times_are_kept_but_never_step_back_within_a_topic() {
         let event = NewEvent { time_ns: Some(time_ns), ..NewEvent::new(Counted::new(0)) };
         bus.topic(topic).unwrap().publish(Concurrent, event, &mut Outcome::default()).unwrap();
     }
-    let times: Vec<_> = std::iter::from_fn(|| subscription.try_receive(Concurrent, ME, || 0)).map(|cell| cell.time_ns()).collect();
+    let times: Vec<_> =
+        std::iter::from_fn(|| subscription.try_receive(Concurrent, ME, || 0)).map(|cell| cell.time_ns()).collect();
     assert_eq!(times, [100, 100, 50, 110]);
 }
 
@@ -485,14 +499,18 @@ fn a_batch_is_taken_apart_where_it_overflows_and_every_reference_is_given_back_o
         outcome.victims.clear();
         let take = |subscription: &Arc<Subscription<Counted>>, limit| {
             let shares = subscription.try_receive_many(Concurrent, ME, limit, || 0);
-            shares.into_iter().flat_map(Share::each).map(|event| (event.stamp(), event.into_sole(Concurrent))).map(
-                |(stamp, event)| {
+            shares
+                .into_iter()
+                .flat_map(Share::each)
+                .map(|event| (event.stamp(), event.into_sole(Concurrent)))
+                .map(|(stamp, event)| {
                     assert_eq!(event.stamp(), stamp);
                     event.payload().unwrap().number
-                },
-            ).collect::<Vec<_>>()
+                })
+                .collect::<Vec<_>>()
         };
-        let expected: Vec<u64> = if overflow == Overflow::DropOldest { (106..110).collect() } else { (100..104).collect() };
+        let expected: Vec<u64> =
+            if overflow == Overflow::DropOldest { (106..110).collect() } else { (100..104).collect() };
         assert_eq!(take(&narrow, 64), expected, "{overflow:?}");
         assert_eq!(take(&wide, 3), [100, 101, 102]);
         assert_eq!(take(&wide, 64), (103..110).collect::<Vec<u64>>());

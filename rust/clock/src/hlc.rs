@@ -394,7 +394,16 @@ impl HybridLogicalClock {
         store: Option<Store>,
     ) -> Self {
         let durability = Mutex::new(store.map_or(Durability::Volatile, Durability::Folder));
-        Self { word, source, node, max_drift_ns, horizon_ns, durability, shared: AtomicBool::new(false), unit: Unit::default() }
+        Self {
+            word,
+            source,
+            node,
+            max_drift_ns,
+            horizon_ns,
+            durability,
+            shared: AtomicBool::new(false),
+            unit: Unit::default(),
+        }
     }
 
     #[inline]

@@ -170,12 +170,8 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             .map(|index| Slot { mark: Mark::new(index), value: UnsafeCell::new(MaybeUninit::uninit()) })
             .collect();
         let slots = NonNull::from(Box::leak(slots));
-        let end = || End {
-            position: AtomicU64::new(0),
-            slots: slots.cast(),
-            mask: count - 1,
-            capacity: capacity as u64,
-        };
+        let end =
+            || End { position: AtomicU64::new(0), slots: slots.cast(), mask: count - 1, capacity: capacity as u64 };
         Self { tail: end(), head: end(), slots }
     }
 
@@ -229,7 +225,9 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     #[inline(always)]
     fn push_once<A: Access>(&self, access: A, cursor: &mut Cursor, tail: u64, value: T) -> Result<(), T> {
         let slot = self.tail.slot(tail);
-        if !self.is_free(slot, tail, cursor) || !(P::SOLE || access.advance(&self.tail.position, tail, tail + 1).is_ok()) {
+        if !self.is_free(slot, tail, cursor)
+            || !(P::SOLE || access.advance(&self.tail.position, tail, tail + 1).is_ok())
+        {
             return Err(value);
         }
         // SAFETY: this thread owns the position `tail`, and the value of the previous lap has been taken out.
@@ -279,7 +277,9 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     #[inline(always)]
     fn pop_once<A: Access>(&self, access: A, cursor: &mut Cursor, head: u64) -> Option<(u64, T)> {
         let slot = self.head.slot(head);
-        if !self.is_written(slot, head, cursor) || !(C::SOLE || access.advance(&self.head.position, head, head + 1).is_ok()) {
+        if !self.is_written(slot, head, cursor)
+            || !(C::SOLE || access.advance(&self.head.position, head, head + 1).is_ok())
+        {
             return None;
         }
         // SAFETY: this thread owns the position `head`, and its value has been written.

@@ -1,7 +1,9 @@
 //! A payload that counts how many of it exist.
 #![allow(dead_code)]
 
-use chronofabric_bus::{Access, Bus, Concurrent, BusOptions, Magazine, NewEvent, Outcome, Payload, Pool, Receiver, Topic};
+use chronofabric_bus::{
+    Access, Bus, BusOptions, Concurrent, Magazine, NewEvent, Outcome, Payload, Pool, Receiver, Topic,
+};
 use chronofabric_clock::{HybridLogicalClock, NodeId, TimeSource};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

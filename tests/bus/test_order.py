@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -196,7 +197,7 @@ def test_a_publisher_that_gives_up_waiting_keeps_nothing_back(fabric):
 
 def test_publishers_wait_in_turn_and_lose_nothing(fabric):
     ordered = fabric.subscribe("**", order="causal", capacity=4, overflow="block", block_timeout="60 s")
-    heard = []
+    heard: list[tuple[int, int]] = []
 
     def publish(who):
         publisher = fabric.publisher(f"from/{who}")
@@ -247,7 +248,7 @@ def test_tasks_receive_in_order_while_tasks_and_threads_publish():
 
 def test_several_threads_share_one_subscription(fabric):
     ordered = fabric.subscribe("**", order="causal", capacity=4096)
-    shares = [[], [], []]
+    shares: list[list[Any]] = [[], [], []]
 
     def receive(share):
         for event in ordered:

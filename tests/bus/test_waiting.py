@@ -504,7 +504,7 @@ def test_tasks_share_one_iteration(fabric):
 
 def test_loops_of_several_threads_share_a_subscription(fabric):
     subscription = fabric.subscribe("a", capacity=64, overflow="block", block_timeout="60 s")
-    seen = [[] for _ in range(3)]
+    seen: list[list[int]] = [[] for _ in range(3)]
 
     async def receive(mine):
         async for event in subscription:
@@ -569,7 +569,7 @@ def test_what_waits_can_be_driven_by_hand(fabric):
 
 def test_the_collector_finds_cycles_through_what_is_awaited(fabric):
     class Payload:
-        pass
+        publishes: object = None
 
     payload = Payload()
     payload.publishes = fabric.publisher("a").publish_async(payload)

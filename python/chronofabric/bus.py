@@ -1,7 +1,7 @@
 """Events, subscriptions and publishers.
 
-The hot paths are in Rust; this module adds their asynchronous forms. An event loop is woken once for many events,
-through a file descriptor that it watches, so a publisher never waits for it.
+The hot paths are in Rust, the asynchronous ones too; this module adds how tasks wait. An event loop is woken once for
+many events, through a file descriptor that it watches, so a publisher never waits for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 from chronofabric._core import bus as _bus
 from chronofabric._core.bus import Batch, DeadLetter, Event, Flag, Pattern, regex
-from chronofabric.errors import ClosedError, ReceiveTimeout
+from chronofabric.errors import ReceiveTimeout
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,9 +32,6 @@ __all__ = [
     "Subscription",
     "regex",
 ]
-
-YIELD_EVERY = 64
-"""How many events an ``async for`` hands out at most before it lets the event loop run others."""
 
 _SLICE_S = 0.001
 """How often an asynchronous wait looks again at what does not wake it: simulated time, half-full rings."""
@@ -175,29 +172,6 @@ class Subscription(_bus.Subscription):
                 raise ReceiveTimeout(text, subscription=self.name, timeout_ns=timeout_ns)
             await self._wait(deadline_ns)
 
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """Hand out events until the subscription or its fabric closes."""
-        return self._events()
-
-    async def _events(self) -> AsyncIterator[Event]:
-        import asyncio
-
-        handed_out = 0
-        while True:
-            try:
-                event = self.poll()
-            except ClosedError:
-                return
-            if event is None:
-                await self._wait(None)
-                handed_out = 0
-                continue
-            yield event
-            handed_out += 1
-            if handed_out == YIELD_EVERY:
-                handed_out = 0
-                await asyncio.sleep(0)
-
     async def batches_async(self, size: int) -> AsyncIterator[Batch]:
         """Hand out batches of 1 to `size` events, without waiting to fill one.
 
@@ -260,24 +234,8 @@ class Publisher(_bus.Publisher):
     def __init__(self, bus: _bus.Bus, topic: str, **options: Any) -> None:
         self._bus = bus
 
-    async def publish_async(self, payload: object, **options: Any) -> None:
-        """Publish, and wait for room where a subscription asks for that, without blocking the event loop.
-
-        Parameters
-        ----------
-        payload
-            Any object.
-        **options
-            As for `publish`.
-
-        Raises
-        ------
-        PublishTimeout
-            Some subscriptions stayed full for as long as their ``block_timeout`` says; all others have the event.
-        """
-        blocked = self.publish_start(payload, **options)
-        if blocked is not None:
-            await wait_for_room(self._bus, blocked)
+    async def _wait_for_room(self, blocked: _bus.BlockedPublish) -> None:
+        await wait_for_room(self._bus, blocked)
 
 
 async def wait_for_room(bus: _bus.Bus, blocked: _bus.BlockedPublish) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
+import sys
 import threading
 import weakref
 
 import pytest
 
 import chronofabric as cf
-from chronofabric._core.bus import waiting
-from chronofabric.bus import YIELD_EVERY
+from chronofabric._core.bus import YIELD_EVERY, waiting
 
 
 @pytest.fixture
@@ -346,3 +347,266 @@ def test_subscribing_and_leaving_while_it_runs_loses_and_doubles_nothing(fabric)
     assert len(everything) == len(set(everything)) == 10_000
     for mine in range(2):
         assert [number for who, number in everything if who == mine] == list(range(5000))
+
+
+def step_of(subscription):
+    """Return the awaitable of the next event."""
+    return anext(aiter(subscription))
+
+
+def test_what_tasks_await_does_nothing_before_it_is_awaited(fabric):
+    subscription = fabric.subscribe("a")
+    fabric.publish("a", 1)
+
+    async def main():
+        publish, receive = fabric.publisher("a").publish_async(2), step_of(subscription)
+        assert subscription.pending == 1
+        receive.close()
+        assert await publish is None
+        assert subscription.pending == 2
+
+    asyncio.run(main())
+    assert subscription.books().delivered == 0
+
+
+def test_a_publish_that_nobody_awaits_is_warned_of(fabric):
+    publisher = fabric.publisher("a")
+    with pytest.warns(RuntimeWarning, match="publish_async' was never awaited"):
+        publisher.publish_async(1)
+    awaitable = publisher.publish_async(1)
+    awaitable.close()
+    with pytest.raises(RuntimeError, match="already awaited"):
+        awaitable.send(None)
+
+
+def test_tasks_are_made_of_what_is_awaited(fabric):
+    subscription, publisher = fabric.subscribe("a"), fabric.publisher("a")
+    made = publisher.publish_async(0)
+    assert asyncio.iscoroutine(made)
+    assert inspect.isawaitable(made)
+    asyncio.run(made)
+
+    async def main():
+        task = asyncio.create_task(publisher.publish_async(1), name="publishes")
+        assert "publish" in repr(task)
+        await task
+        await asyncio.gather(publisher.publish_async(2), publisher.publish_async(payload=3))
+        await asyncio.wait_for(publisher.publish_async(4), 20)
+        return [(await asyncio.wait_for(step_of(subscription), 20)).payload for _ in range(5)]
+
+    assert asyncio.run(main()) == [0, 1, 2, 3, 4]
+
+
+def test_an_asynchronous_publish_takes_what_a_publish_takes(fabric):
+    subscription, publisher = fabric.subscribe("a"), fabric.publisher("a")
+
+    async def main():
+        await publisher.publish_async("x", priority="urgent", headers={"by": "me"}, time=7)
+        with pytest.raises(cf.ArgumentError):
+            await publisher.publish_async("x", priority="none such")
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            await publisher.publish_async("x", colour="red")
+        return await step_of(subscription)
+
+    event = asyncio.run(main())
+    assert (event.payload, event.priority, dict(event.headers), event.time) == ("x", 3, {"by": "me"}, 7)
+    with pytest.raises(TypeError, match="missing 1 required"):
+        publisher.publish_async()
+    with pytest.raises(TypeError, match="1 positional argument but 2"):
+        publisher.publish_async(1, 2)
+    with pytest.raises(TypeError, match="multiple values"):
+        publisher.publish_async(1, payload=2)
+
+
+def test_what_was_awaited_cannot_be_awaited_again(fabric):
+    subscription = fabric.subscribe("a")
+
+    async def main():
+        publish, receive = fabric.publisher("a").publish_async(1), step_of(subscription)
+        await publish
+        await receive
+        for over in (publish, receive):
+            with pytest.raises(RuntimeError, match="already awaited"):
+                await over
+
+    asyncio.run(main())
+    assert subscription.books().offered == 1
+
+
+def test_an_event_that_comes_as_the_task_is_cancelled_stays(fabric):
+    subscription = fabric.subscribe("a")
+
+    async def main():
+        receiver = asyncio.create_task(step_of(subscription))
+        await asyncio.sleep(0)
+        fabric.publish("a", 1)
+        receiver.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await receiver
+        assert subscription.pending == 1
+        return (await step_of(subscription)).payload
+
+    assert asyncio.run(asyncio.wait_for(main(), 20)) == 1
+    assert subscription.books().delivered == 1
+
+
+@pytest.mark.parametrize("turns", [1, 3, 50])
+def test_cancelling_at_any_moment_loses_and_doubles_nothing(fabric, turns):
+    subscription = fabric.subscribe("a", capacity=64, overflow="block", block_timeout="60 s")
+    publisher = Caught(lambda: [fabric.publish("a", number) for number in range(5000)])
+    seen = []
+
+    async def receive():
+        async for event in subscription:
+            seen.append(event.payload)  # noqa: PERF401 - a comprehension that is cancelled loses what it has
+
+    async def main():
+        while len(seen) < 5000:
+            receiver = asyncio.create_task(receive())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            receiver.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await receiver
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    publisher.end()
+    assert seen == list(range(5000))
+
+
+def test_a_publish_that_is_cancelled_while_it_waits_is_counted(fabric):
+    subscription = full(fabric)
+
+    async def main():
+        publisher = asyncio.create_task(fabric.publisher("a").publish_async("second"))
+        await asyncio.sleep(0)
+        publisher.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publisher
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    gc.collect()
+    assert subscription.books().dropped == {"cancelled": 1}
+    assert subscription.poll().payload == "first"
+
+
+def test_tasks_share_one_iteration(fabric):
+    events = aiter(fabric.subscribe("a"))
+
+    async def main():
+        receivers = [asyncio.create_task(anext(events)) for _ in range(3 * YIELD_EVERY)]
+        await asyncio.sleep(0)
+        fabric.publish_many("a", range(3 * YIELD_EVERY))
+        return sorted([event.payload for event in await asyncio.gather(*receivers)])
+
+    assert asyncio.run(asyncio.wait_for(main(), 20)) == list(range(3 * YIELD_EVERY))
+
+
+def test_loops_of_several_threads_share_a_subscription(fabric):
+    subscription = fabric.subscribe("a", capacity=64, overflow="block", block_timeout="60 s")
+    seen: list[list[int]] = [[] for _ in range(3)]
+
+    async def receive(mine):
+        async for event in subscription:
+            mine.append(event.payload)
+
+    receivers = [Caught(lambda mine=mine: asyncio.run(receive(mine))) for mine in seen]
+
+    async def publish():
+        publisher = fabric.publisher("a")
+        for number in range(5000):
+            await publisher.publish_async(number)
+            if number % 500 == 0:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(publish(), 60))
+    until(lambda: subscription.pending == 0)
+    subscription.close()
+    for receiver in receivers:
+        receiver.end()
+    assert sorted(number for mine in seen for number in mine) == list(range(5000))
+    assert all(mine == sorted(mine) for mine in seen)
+
+
+def test_an_asynchronous_iteration_ends_when_its_subscription_is_closed_beside_it(fabric):
+    subscription = fabric.subscribe("a")
+
+    async def main():
+        receiver = asyncio.create_task(all_of(subscription))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(subscription.close)
+        return await receiver
+
+    async def all_of(subscription):
+        return [event.payload async for event in subscription]
+
+    assert asyncio.run(asyncio.wait_for(main(), 20)) == []
+
+
+def test_what_waits_can_be_driven_by_hand(fabric):
+    subscription = fabric.subscribe("a")
+
+    async def main():
+        closed, thrown = step_of(subscription), step_of(subscription)
+        for step in (closed, thrown):
+            assert isinstance(step.send(None), asyncio.Future)
+        closed.close()
+        with pytest.raises(KeyError, match="thrown"):
+            thrown.throw(KeyError("thrown"))
+        fresh = step_of(subscription)
+        with pytest.raises(LookupError):
+            fresh.throw(LookupError)
+        for over in (closed, thrown, fresh):
+            with pytest.raises(RuntimeError, match="already awaited"):
+                over.send(None)
+        fabric.publish("a", 1)
+        with pytest.raises(StopIteration) as stopped:
+            step_of(subscription).send(None)
+        return stopped.value.value.payload
+
+    assert asyncio.run(asyncio.wait_for(main(), 20)) == 1
+
+
+def test_the_collector_finds_cycles_through_what_is_awaited(fabric):
+    class Payload:
+        publishes: object
+
+    payload = Payload()
+    payload.publishes = fabric.publisher("a").publish_async(payload)
+    gone = weakref.ref(payload)
+    subscription = fabric.subscribe("a")
+    subscription.itself = aiter(subscription), step_of(subscription)
+    also_gone = weakref.ref(subscription)
+    del payload, subscription
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        gc.collect()
+    assert gone() is None
+    assert also_gone() is None
+
+
+def test_awaiting_keeps_no_references(fabric):
+    subscription = fabric.subscribe("a", capacity=8, overflow="block", block_timeout="60 s")
+    publisher, payload = fabric.publisher("a"), object()
+    counted = (subscription, publisher, payload)
+
+    async def publish():
+        for _ in range(1000):
+            await publisher.publish_async(payload)
+
+    async def receive():
+        count = 0
+        async for _ in subscription:
+            count += 1
+            if count == 1000:
+                return
+
+    async def main():
+        await asyncio.gather(publish(), receive())
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    gc.collect()
+    before = [sys.getrefcount(each) for each in counted]
+    for _ in range(3):
+        asyncio.run(asyncio.wait_for(main(), 60))
+    gc.collect()
+    assert [sys.getrefcount(each) for each in counted] == before

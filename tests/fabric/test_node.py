@@ -416,7 +416,7 @@ class TestConstruction:
             ({"overflow": "spill"}, cf.ArgumentError),
             ({"block_timeout": "soon"}, cf.ArgumentError),
             ({"order": "alphabetical"}, cf.ArgumentError),
-            ({"order": "causal"}, cf.UnsupportedError),
+            ({"order": "total"}, cf.UnsupportedError),
             ({"scope": "network"}, cf.UnsupportedError),
         ],
     )

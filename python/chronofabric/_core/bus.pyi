@@ -1,20 +1,22 @@
 """Events, publishers, subscriptions, guards and what wakes those who wait for them.
 
-`chronofabric.bus` builds on these classes and adds their asynchronous forms; a fabric makes them.
+`chronofabric.bus` builds on these classes and adds how tasks wait; a fabric makes them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from chronofabric._core.clock import HybridLogicalClock, Stamp
+from chronofabric._core.clock import HybridLogicalClock, Stamp, VectorClock
 from chronofabric._core.logic import Formula
 from chronofabric.duration import Duration
 
 __all__ = [
+    "YIELD_EVERY",
+    "AsyncEvents",
     "Batch",
     "Batches",
     "BlockedPublish",
@@ -26,6 +28,8 @@ __all__ = [
     "Pattern",
     "Payloads",
     "Publisher",
+    "Publishing",
+    "Receiving",
     "Subscription",
     "Timer",
     "Wakeups",
@@ -37,11 +41,23 @@ __all__ = [
     "waiting",
 ]
 
+YIELD_EVERY: int
+"""How many events an ``async for`` hands out at most before it lets the event loop run others."""
+
 _Deadline: TypeAlias = Duration | datetime | Stamp
 _Overflow: TypeAlias = Literal["drop-oldest", "drop-newest", "dead-letter", "block"]
+_Order: TypeAlias = Literal["publisher", "causal"]
 _Patterns: TypeAlias = str | Pattern | list[str] | list[Pattern] | list[str | Pattern] | tuple[str | Pattern, ...]
 _Reason: TypeAlias = Literal[
-    "overflow", "timeout", "would-deadlock", "cancelled", "too-large", "dead-letters-full", "closed", "unsubscribed"
+    "overflow",
+    "timeout",
+    "would-deadlock",
+    "cancelled",
+    "too-large",
+    "dead-letters-full",
+    "closed",
+    "unsubscribed",
+    "duplicate",
 ]
 
 @final
@@ -95,6 +111,13 @@ class Event:
     @property
     def headers(self) -> MappingProxyType[str, Any]:
         """What travels beside the payload; empty where nothing does."""
+
+    @property
+    def vector_clock(self) -> VectorClock | None:
+        """How many events of each node lie in its past, of those that its subscription was offered.
+
+        None unless it was received from a subscription in causal order.
+        """
 
 @final
 class Batch:
@@ -349,7 +372,7 @@ class Bus:
 
 @disjoint_base
 class Publisher:
-    """A handle for one topic; `chronofabric.Publisher` adds the asynchronous form. Made by `Fabric.publisher`.
+    """A handle for one topic; `chronofabric.Publisher` adds how tasks wait. Made by `Fabric.publisher`.
 
     Parameters
     ----------
@@ -453,6 +476,50 @@ class Publisher:
             As for `publish`, at the first payload that is refused; those before it were published.
         """
 
+    def publish_async(
+        self,
+        payload: object,
+        *,
+        priority: str | int | None = None,
+        deadline: _Deadline | None = None,
+        headers: Mapping[str, Any] | None = None,
+        time: int | None = None,
+    ) -> Publishing:
+        """Publish, and wait for room where a subscription asks for that, without blocking the event loop.
+
+        Like a coroutine, what is returned does nothing before it is awaited, and a task can be made of it.
+
+        Parameters
+        ----------
+        payload
+            Any object.
+        priority, deadline, headers, time
+            As for `publish`.
+
+        Raises
+        ------
+        chronofabric.PublishTimeout
+            Some subscriptions stayed full for as long as their ``block_timeout`` says; all others have the event.
+        chronofabric.ChronofabricError
+            As for `publish`.
+
+        Examples
+        --------
+        >>> import asyncio, chronofabric as cf
+        >>> async def main():
+        ...     async with cf.Fabric("plant") as fabric:
+        ...         readings = fabric.subscribe("plant/**", capacity=1, overflow="block")
+        ...         probe = fabric.publisher("plant/7/temperature")
+        ...         await probe.publish_async(21.5)
+        ...         waits = asyncio.create_task(probe.publish_async(21.6))
+        ...         print((await anext(aiter(readings))).payload)
+        ...         await waits
+        ...         print((await anext(aiter(readings))).payload)
+        >>> asyncio.run(main())
+        21.5
+        21.6
+        """
+
     def publish_start(
         self,
         payload: object,
@@ -516,6 +583,8 @@ class Subscription:
         How long a publisher waits under ``"block"``, in nanoseconds of the node's time source.
     dead_letters_max
         How many dead letters are kept.
+    order
+        ``"publisher"``, or ``"causal"``: no event before one that could have caused it.
 
     Raises
     ------
@@ -550,6 +619,7 @@ class Subscription:
         overflow: _Overflow,
         block_timeout_ns: int,
         dead_letters_max: int,
+        order: _Order,
     ) -> Self: ...
     def receive(self, timeout: Duration | None = None) -> Event:
         """Receive the next event, and wait for it; the most urgent first.
@@ -650,6 +720,15 @@ class Subscription:
     def books_dict(self) -> dict[str, Any]:
         """Return the books by name; `chronofabric.Subscription.books` makes `Books` of them."""
 
+    @property
+    def causal_counts(self) -> dict[str, int] | None:
+        """What became of its causal order, by name; None where it was not asked for.
+
+        ``held_back``: events that wait for others now. ``late``: received when what they could have caused may have
+        been before. ``lost``: dropped or set aside, and passed over. ``duplicates``, ``unordered``, ``contradictory``:
+        events of other nodes that came twice, without a usable clock, or with clocks that contradict each other.
+        """
+
     def latency(self) -> dict[str, int]:
         """Return how long events waited to be received.
 
@@ -677,6 +756,49 @@ class Subscription:
 
     def __iter__(self) -> Events: ...
     def __next__(self) -> Event: ...
+    def __aiter__(self) -> AsyncEvents: ...
+
+@final
+class AsyncEvents(AsyncIterator[Event]):
+    """Events, one by one for tasks, until the subscription closes. Made by `aiter(subscription)`.
+
+    The event loop runs others at least every 64 events.
+    """
+
+    def __aiter__(self) -> AsyncEvents: ...
+    def __anext__(self) -> Receiving: ...
+
+@final
+class Receiving(Coroutine[None, None, Event]):
+    """The next event of an asynchronous iteration, taken when it is awaited and handed out in the same step."""
+
+    def __await__(self) -> Receiving: ...
+    def __iter__(self) -> Receiving: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: None, /) -> Any:
+        """Go on."""
+
+    def throw(self, type: Any, value: Any = None, traceback: Any = None, /) -> Any:
+        """Raise an exception where it waits."""
+
+    def close(self) -> None:
+        """End it."""
+
+@final
+class Publishing(Coroutine[None, None, None]):
+    """An asynchronous publish. Made by `Publisher.publish_async`."""
+
+    def __await__(self) -> Publishing: ...
+    def __iter__(self) -> Publishing: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: None, /) -> Any:
+        """Go on."""
+
+    def throw(self, type: Any, value: Any = None, traceback: Any = None, /) -> Any:
+        """Raise an exception where it waits."""
+
+    def close(self) -> None:
+        """End it."""
 
 @final
 class Events:

@@ -7,14 +7,15 @@ from chronofabric.errors import ArgumentError, UnsupportedError
 __all__ = ["checked_text", "only"]
 
 
-def only(argument: str, value: str, here: str, later: tuple[str, ...]) -> None:
+def only(argument: str, value: str, here: tuple[str, ...], later: tuple[str, ...]) -> None:
     """Refuse what later versions build, apart from what nobody knows."""
-    if value == here:
+    if value in here:
         return
+    usable = " or ".join(f"'{known}'" for known in here)
     if value in later:
-        text = f"{argument}='{value}' is not in this version; use '{here}'"
+        text = f"{argument}='{value}' is not in this version; use {usable}"
         raise UnsupportedError(text, feature=f"{argument}={value}")
-    hint = f"it must be '{here}'"
+    hint = f"it must be {usable}"
     raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
 
 

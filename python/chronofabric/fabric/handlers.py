@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chronofabric._core import bus as _bus
-from chronofabric.bus import YIELD_EVERY
+from chronofabric._core.bus import YIELD_EVERY
 from chronofabric.errors import ClosedError
 
 if TYPE_CHECKING:

@@ -287,7 +287,9 @@ class Fabric:
         dead_letters_max
             How many dead letters are kept.
         order
-            ``"publisher"``: order holds per publisher and priority. Other orders are not in this version.
+            ``"publisher"``: order holds per publisher and priority, and the most urgent comes first. ``"causal"``: no
+            event comes before one that could have caused it, whatever their topics and priorities. Other orders are not
+            in this version.
         scope
             ``"local"``: this process. Other scopes are not in this version.
 
@@ -300,8 +302,8 @@ class Fabric:
         UnsupportedError
             The order or scope is not in this version.
         """
-        only("order", order, "publisher", ("causal", "deadline", "total"))
-        only("scope", scope, "local", ("host", "network", "global"))
+        only("order", order, ("publisher", "causal"), ("deadline", "total"))
+        only("scope", scope, ("local",), ("host", "network", "global"))
         checked_text("name", name, empty=True)
         if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
             pattern = list(pattern)
@@ -314,6 +316,7 @@ class Fabric:
             overflow=overflow,
             block_timeout_ns=_nanoseconds(block_timeout, "block_timeout"),
             dead_letters_max=_count("dead_letters_max", dead_letters_max),
+            order=order,
         )
 
     def on(

@@ -26,11 +26,13 @@ pub enum Reason {
     Closed,
     /// The subscription was closed.
     Unsubscribed,
+    /// It had come before, by its place in causal order.
+    Duplicate,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Overflow,
         Self::Timeout,
         Self::WouldDeadlock,
@@ -39,6 +41,7 @@ impl Reason {
         Self::DeadLettersFull,
         Self::Closed,
         Self::Unsubscribed,
+        Self::Duplicate,
     ];
 
     /// The reason as users read it.
@@ -52,6 +55,7 @@ impl Reason {
             Self::DeadLettersFull => "dead-letters-full",
             Self::Closed => "closed",
             Self::Unsubscribed => "unsubscribed",
+            Self::Duplicate => "duplicate",
         }
     }
 }
@@ -67,6 +71,8 @@ pub(crate) struct Ledger {
     evicted: Counters,
     dead_lettered: Counters,
     replayed: AtomicU64,
+    /// Taken out of a ring, and held back.
+    held: AtomicU64,
 }
 
 impl Ledger {
@@ -86,6 +92,20 @@ impl Ledger {
         self.replayed.fetch_add(1, Ordering::Release);
     }
 
+    /// One event more is held back, after it was taken out of its ring.
+    pub(crate) fn hold(&self) {
+        self.held.fetch_add(1, Ordering::Release);
+    }
+
+    /// One event less is held back, before anything else is counted of it.
+    pub(crate) fn release(&self) {
+        self.held.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::Acquire)
+    }
+
     fn read(&self) -> Counts {
         let read = |counters: &Counters| Reason::ALL.map(|reason| counters[reason as usize].load(Ordering::Acquire));
         Counts {
@@ -93,6 +113,7 @@ impl Ledger {
             rejected: read(&self.rejected),
             evicted: read(&self.evicted),
             dead_lettered: read(&self.dead_lettered),
+            held: self.held(),
         }
     }
 
@@ -110,16 +131,16 @@ impl Ledger {
             counts = again;
             (popped, pushed) = positions();
         }
-        let Counts { replayed, rejected, evicted, dead_lettered } = counts;
+        let Counts { replayed, rejected, evicted, dead_lettered, held } = counts;
         let total = |counts: &[u64]| counts.iter().sum::<u64>();
         Books {
             offered: pushed + total(&rejected) + total(&dead_lettered) - replayed,
             replayed,
-            delivered: popped - total(&evicted),
+            delivered: popped - total(&evicted) - held,
             filtered: 0,
             dropped: Reason::ALL.map(|reason| rejected[reason as usize] + evicted[reason as usize]),
             dead_lettered,
-            pending: pushed - popped,
+            pending: pushed - popped + held,
         }
     }
 }
@@ -133,6 +154,8 @@ struct Counts {
     rejected: [u64; Reason::ALL.len()],
     evicted: [u64; Reason::ALL.len()],
     dead_lettered: [u64; Reason::ALL.len()],
+    /// Read after what was evicted: what is evicted from there is let go of before.
+    held: u64,
 }
 
 /// A reading of the books of one subscription.

@@ -14,7 +14,7 @@
 
 use crate::ring::{Access, Concurrent, Ring};
 use crate::topic::TopicInfo;
-use chronofabric_clock::Stamp;
+use chronofabric_clock::{NodeId, Stamp, VectorClock};
 use std::cell::UnsafeCell;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
@@ -57,6 +57,17 @@ pub struct Extras<P: Payload> {
     pub deadline_ns: Option<i64>,
     /// What its publisher sent beside the payload.
     pub headers: Option<P::Headers>,
+    /// Its place in causal order, where somebody asked for that, or another node gave it one.
+    pub provenance: Option<Provenance>,
+}
+
+/// Which event it is among all those that one subscription in causal order is meant to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// The node that published it.
+    pub node: NodeId,
+    /// How many events of each node lie in its past, itself included.
+    pub clock: VectorClock,
 }
 
 impl<P: Payload> std::fmt::Debug for Extras<P> {
@@ -66,9 +77,15 @@ impl<P: Payload> std::fmt::Debug for Extras<P> {
 }
 
 impl<P: Payload> Extras<P> {
+    /// Nothing of it.
+    pub(crate) fn empty() -> Box<Self> {
+        Box::new(Self { deadline_ns: None, headers: None, provenance: None })
+    }
+
     /// The same for another cell.
     pub(crate) fn share(&self) -> Box<Self> {
-        Box::new(Self { deadline_ns: self.deadline_ns, headers: self.headers.as_ref().map(P::share_headers) })
+        let headers = self.headers.as_ref().map(P::share_headers);
+        Box::new(Self { deadline_ns: self.deadline_ns, headers, provenance: self.provenance.clone() })
     }
 }
 
@@ -375,6 +392,11 @@ impl<P: Payload> Share<P> {
     /// What its publisher sent beside the payload.
     pub fn headers(&self) -> Option<&P::Headers> {
         self.cell().extras.as_ref()?.headers.as_ref()
+    }
+
+    /// Its place in causal order, in the subscription that it was received from; `None` where nobody asked for that.
+    pub fn provenance(&self) -> Option<&Provenance> {
+        self.cell().extras.as_ref()?.provenance.as_ref()
     }
 
     /// The payload: that of its one event, or that of the whole batch which its events are from.

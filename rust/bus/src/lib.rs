@@ -42,11 +42,13 @@ pub use signal::{Signal, Wake};
 pub use {
     books::{Books, Reason},
     bus::{Bus, BusOptions, TapFactory, TapId},
-    cell::{Contents, Extras, Magazine, Payload, Pool, Share},
+    cell::{Contents, Extras, Magazine, Payload, Pool, Provenance, Share},
     error::{BusError, SyntaxError},
     histogram::{Histogram, Percentiles},
     publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Unfinished, Values},
-    subscription::{CAPACITY_MAX, DeadLetter, Overflow, Receiver, Subscription, SubscriptionOptions, Waiting},
+    subscription::{
+        CAPACITY_MAX, CausalCounts, DeadLetter, Order, Overflow, Receiver, Subscription, SubscriptionOptions, Waiting,
+    },
     topic::{Pattern, TOPIC_BYTES_MAX, TopicInfo, validate_topic},
 };
 

@@ -15,6 +15,8 @@ use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+mod causal;
+
 /// How deep guards may publish onto guarded topics before it is taken for a loop.
 pub const DEPTH_MAX: usize = 16;
 
@@ -206,18 +208,22 @@ impl<P: Payload> Blocked<P> {
 
     /// Whether there is any room; without trying, so at any time.
     pub fn has_room(&self) -> bool {
-        self.subscription.is_closed() || self.subscription.has_room(self.priority)
+        self.subscription.is_closed() || (self.is_next() && self.subscription.has_room(self.priority))
     }
 
     /// Whether so much room was made that going on is worth it; until then a patient publisher does not try again.
     pub fn has_credit(&self) -> bool {
-        self.subscription.is_closed() || self.subscription.has_credit(self.priority)
+        self.subscription.is_closed() || (self.is_next() && self.subscription.has_credit(self.priority))
+    }
+
+    fn is_next(&self) -> bool {
+        self.rest.as_ref().is_none_or(|rest| self.subscription.is_next(rest))
     }
 
     /// Stops waiting, for a reason that is counted.
     pub fn give_up(mut self, reason: Reason, victims: &mut Victims<P>) {
         if let Some(rest) = self.rest.take() {
-            self.subscription.reject(rest, reason, victims);
+            self.subscription.abandon(rest, reason, victims);
         }
     }
 
@@ -236,7 +242,7 @@ impl<P: Payload> Drop for Blocked<P> {
     fn drop(&mut self) {
         if let Some(rest) = self.rest.take() {
             let mut victims = Victims::new();
-            self.subscription.reject(rest, Reason::Cancelled, &mut victims);
+            self.subscription.abandon(rest, Reason::Cancelled, &mut victims);
         }
     }
 }
@@ -258,6 +264,8 @@ pub(crate) struct Route<P: Payload> {
     pub(crate) taps: Vec<Arc<dyn Tap<P>>>,
     /// Whether any of the subscriptions is bounded in bytes.
     measured: bool,
+    /// Whether any of the subscriptions wants causal order.
+    causal: bool,
     /// Whether publishing on it runs no foreign code, and all who take part hold the lock that exclusive access stands for.
     exclusive: bool,
 }
@@ -267,8 +275,9 @@ impl<P: Payload> Route<P> {
     pub(crate) fn new(subscriptions: Vec<Arc<Subscription<P>>>, taps: Vec<Arc<dyn Tap<P>>>, shared: bool) -> Self {
         let measured = subscriptions.iter().any(|subscription| subscription.options().capacity_bytes.is_some());
         let shared = shared || subscriptions.iter().any(|subscription| subscription.is_shared());
-        let exclusive = !shared && !measured && taps.is_empty();
-        Self { subscriptions, taps, measured, exclusive }
+        let causal = subscriptions.iter().any(|subscription| subscription.causal().is_some());
+        let exclusive = !shared && !measured && !causal && taps.is_empty();
+        Self { subscriptions, taps, measured, causal, exclusive }
     }
 
     /// A receiver that waits for its turn, unless it was too slow to be waited for.
@@ -294,9 +303,9 @@ impl<P: Payload> Route<P> {
         }
     }
 
-    /// Whether publishing on it runs no foreign code.
+    /// Whether publishing on it runs no foreign code, and takes no lock.
     fn is_plain(&self) -> bool {
-        !self.measured && self.taps.is_empty()
+        !self.measured && !self.causal && self.taps.is_empty()
     }
 }
 
@@ -565,7 +574,8 @@ impl<P: Payload> Topic<P> {
         }
         if route.taps.is_empty() {
             let observed = self.observe(Concurrent, event.time_ns, 1)?;
-            self.enqueue(Concurrent, &route, event.parts(observed, false), 1, outcome);
+            self.push_beside(&route, event.parts(observed, false), outcome);
+            self.settle(Concurrent, &route, outcome);
             outcome.wake();
             return Ok(observed.stamp);
         }
@@ -623,7 +633,7 @@ impl<P: Payload> Topic<P> {
                 firings.push((index, firing));
             }
         }
-        self.push(Concurrent, route, event.parts(observed, false), 1, outcome);
+        self.push_beside(route, event.parts(observed, false), outcome);
         drop(section);
         self.settle(Concurrent, route, outcome);
         outcome.wake();
@@ -656,6 +666,13 @@ impl<P: Payload> Topic<P> {
             }
         }
         last
+    }
+
+    fn push_beside(&self, route: &Route<P>, parts: Parts<P>, outcome: &mut Outcome<P>) {
+        if route.causal {
+            return self.push_in_causal_order(route, parts, outcome);
+        }
+        self.push(Concurrent, route, parts, 1, outcome);
     }
 
     #[inline(always)]

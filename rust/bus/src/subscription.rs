@@ -16,6 +16,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+mod causal;
+
+pub use causal::CausalCounts;
+use causal::Causal;
+
 /// The largest capacity of a subscription.
 pub const CAPACITY_MAX: usize = 1 << 26;
 /// How many events of a priority are timed one by one before only every sixty-fourth is.
@@ -35,6 +40,8 @@ const PAUSED: u8 = 2;
 const SHARED: u8 = 4;
 /// It is bounded in bytes.
 const MEASURED: u8 = 8;
+/// It hands out in causal order.
+const CAUSAL: u8 = 16;
 
 /// What happens to an event that finds its subscription full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,16 @@ pub enum Overflow {
     DeadLetter,
     /// The publisher waits.
     Block,
+}
+
+/// In which order a subscription hands events out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Each publisher's events of one priority in the order in which they were published; the most urgent priority first.
+    #[default]
+    Publisher,
+    /// No event before one that could have caused it, whatever their topics and priorities.
+    Causal,
 }
 
 /// How a subscription buffers.
@@ -64,6 +81,8 @@ pub struct SubscriptionOptions {
     pub block_timeout_ns: i64,
     /// How many dead letters are kept.
     pub dead_letters_max: usize,
+    /// In which order it hands out.
+    pub order: Order,
 }
 
 impl Default for SubscriptionOptions {
@@ -75,6 +94,7 @@ impl Default for SubscriptionOptions {
             overflow: Overflow::DropOldest,
             block_timeout_ns: 1_000_000_000,
             dead_letters_max: 1024,
+            order: Order::Publisher,
         }
     }
 }
@@ -143,6 +163,8 @@ pub struct Subscription<P: Payload> {
     latency: OnceLock<Histogram>,
     close_reason: OnceLock<Reason>,
     waiting: Waiting,
+    /// Only where it hands out in causal order.
+    causal: Option<Box<Causal<P>>>,
     options: SubscriptionOptions,
     pattern: Pattern,
 }
@@ -171,10 +193,15 @@ impl<P: Payload> Subscription<P> {
                 allowed: "it must not be negative",
             });
         }
+        let measured = if options.capacity_bytes.is_some() { MEASURED } else { 0 };
+        let causal = match options.order {
+            Order::Publisher => None,
+            Order::Causal => Causal::new(options.capacity).map(Box::new),
+        };
         Ok(Self {
             rings: std::array::from_fn(|_| OnceLock::new()),
             front: Front {
-                state: AtomicU8::new(if options.capacity_bytes.is_some() { MEASURED } else { 0 }),
+                state: AtomicU8::new(if causal.is_some() { CAUSAL | measured } else { measured }),
                 used: AtomicU8::new(0),
                 items: Signal::default(),
             },
@@ -187,6 +214,7 @@ impl<P: Payload> Subscription<P> {
             latency: OnceLock::new(),
             close_reason: OnceLock::new(),
             waiting: Waiting::default(),
+            causal,
             options,
             pattern,
         })
@@ -229,7 +257,7 @@ impl<P: Payload> Subscription<P> {
 
     /// How many events wait.
     pub fn pending(&self) -> usize {
-        self.rings().map(Ring::len).sum()
+        self.rings().map(Ring::len).sum::<usize>() + self.ledger.held() as usize
     }
 
     /// How many events were ever taken out, whatever became of them.
@@ -239,7 +267,8 @@ impl<P: Payload> Subscription<P> {
 
     /// Whether a receiver has something to do: an event to take, or the end to notice.
     pub fn is_ready(&self) -> bool {
-        self.is_closed() || (!self.is_paused() && self.rings().any(Ring::is_ready))
+        let held = || self.causal().is_some_and(Causal::is_ready);
+        self.is_closed() || (!self.is_paused() && (self.rings().any(Ring::is_ready) || held()))
     }
 
     /// Who waits at this moment.
@@ -354,8 +383,7 @@ impl<P: Payload> Subscription<P> {
 
     #[cold]
     fn overflow(&self, access: impl Access, mut rest: Share<P>, victims: &mut Victims<P>) -> Offer<P> {
-        let too_large = |limit: usize| rest.payload().is_some_and(|payload| payload.bytes() > limit);
-        if self.options.capacity_bytes.is_some_and(too_large) {
+        if self.is_too_large(&rest) {
             self.turn_away(rest, Reason::TooLarge, victims);
             return Offer::Settled;
         }
@@ -375,10 +403,16 @@ impl<P: Payload> Subscription<P> {
         Offer::Settled
     }
 
+    fn is_too_large(&self, event: &Share<P>) -> bool {
+        let too_large = |limit: usize| event.payload().is_some_and(|payload| payload.bytes() > limit);
+        self.options.capacity_bytes.is_some_and(too_large)
+    }
+
     /// Drops the event that makes room for one of `priority`: the oldest of its own priority; where the bound in bytes is what
     /// is exceeded and its own priority has none, the oldest of the least urgent.
     fn make_room(&self, access: impl Access, priority: u8, victims: &mut Victims<P>) {
         let own = self.ring(priority);
+        let holding = self.causal().map(Causal::hold);
         let evicted = if own.len() >= own.capacity() || self.options.capacity_bytes.is_none() {
             own.pop_with(access)
         } else {
@@ -386,6 +420,9 @@ impl<P: Payload> Subscription<P> {
         };
         if let Some((_, victim)) = evicted {
             self.release_bytes(&victim);
+            if let Some(mut holding) = holding {
+                holding.lose(&victim);
+            }
             self.ledger.evict(Reason::Overflow);
             victims.push(victim);
         }
@@ -401,11 +438,13 @@ impl<P: Payload> Subscription<P> {
             drop(dead);
             return self.reject(event, Reason::DeadLettersFull, victims);
         }
+        self.lose(&event);
         self.ledger.dead_letter(reason);
         dead.push_back(DeadLetter { event, reason });
     }
 
     pub(crate) fn reject(&self, share: Share<P>, reason: Reason, victims: &mut Victims<P>) {
+        self.lose(&share);
         self.ledger.reject(reason, share.len());
         victims.push(share);
     }
@@ -432,6 +471,9 @@ impl<P: Payload> Subscription<P> {
     pub(crate) fn retry<A: Access>(&self, access: A, share: Share<P>, victims: &mut Victims<P>) -> Result<(), Share<P>> {
         if A::EXCLUSIVE && self.is_shared() {
             return self.retry(Concurrent, share, victims);
+        }
+        if let Some(causal) = self.causal() {
+            return self.retry_in_order(causal, share, victims);
         }
         if self.is_closed() {
             self.reject(share, self.reason_closed(), victims);
@@ -496,6 +538,9 @@ impl<P: Payload> Subscription<P> {
     #[cold]
     #[inline(never)]
     fn take_next(&self, access: impl Access, receiver: Receiver, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
+        if let Some(causal) = self.causal() {
+            return self.take_in_order(causal, receiver, 1, now_ns).pop();
+        }
         let mut used = self.ready_levels(receiver);
         while used != 0 {
             let level = 7 - used.leading_zeros();
@@ -523,6 +568,9 @@ impl<P: Payload> Subscription<P> {
     ) -> Vec<Share<P>> {
         if A::EXCLUSIVE && self.is_shared() {
             return self.try_receive_many(Concurrent, receiver, limit, now_ns);
+        }
+        if let Some(causal) = self.causal() {
+            return self.take_in_order(causal, receiver, limit, now_ns).into_vec();
         }
         let measured = self.options.capacity_bytes.is_some();
         let mut taken: Vec<Share<P>> = Vec::new();
@@ -611,12 +659,16 @@ impl<P: Payload> Subscription<P> {
     }
 
     fn empty(&self, victims: &mut Victims<P>) {
+        let mut holding = self.causal().map(Causal::hold);
         for ring in self.rings() {
             while let Some((_, event)) = ring.pop_settled() {
                 self.release_bytes(&event);
                 self.ledger.evict(self.reason_closed());
                 victims.push(event);
             }
+        }
+        if let Some(holding) = &mut holding {
+            self.empty_back(holding, victims);
         }
     }
 
@@ -653,7 +705,11 @@ impl<P: Payload> Subscription<P> {
                 continue;
             }
             let priority = letter.event.priority();
-            match self.try_push(access, letter.event, priority) {
+            let pushed = match self.causal() {
+                Some(causal) => self.push_again(causal, letter.event),
+                None => self.try_push(access, letter.event, priority),
+            };
+            match pushed {
                 Ok(()) => {
                     self.ledger.replay();
                     replayed += 1;

@@ -1,6 +1,7 @@
 //! The bus of a node, as Python builds fabrics on.
 
 use crate::actions::Worker;
+use crate::awaitable;
 use crate::clock::HybridLogicalClock;
 use crate::errors;
 use crate::event::{Batch, DeadLetter, Flag};
@@ -201,6 +202,7 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Batches>()?;
     module.add("Event", crate::event_type::class(parent.py())?)?;
     hot::register(&module)?;
+    awaitable::register(&module)?;
     module.add_class::<Batch>()?;
     module.add_class::<DeadLetter>()?;
     module.add_class::<Pattern>()?;

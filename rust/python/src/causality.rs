@@ -36,7 +36,7 @@ fn counter_of(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<u64> {
 /// How many events of each node are in the past of an event.
 #[pyclass(module = "chronofabric._core.clock", frozen, eq)]
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct VectorClock(Clock);
+pub(crate) struct VectorClock(pub(crate) Clock);
 
 #[pymethods]
 impl VectorClock {

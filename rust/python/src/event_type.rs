@@ -11,6 +11,7 @@
 //!
 //! Everything here stays within the stable ABI. Fields are made when they are looked at.
 
+use crate::causality::VectorClock;
 use crate::clock::Stamp;
 use crate::node::Event;
 use crate::payload::{Content, interpreter};
@@ -233,7 +234,12 @@ getter!(headers, |py, event| {
     Ok(PyMappingProxy::new(py, headers.as_mapping()).into_any())
 });
 
-const GETTERS: [(&CStr, &CStr, Getter); 8] = [
+getter!(vector_clock, |py, event| match event.provenance() {
+    Some(provenance) => Ok(Bound::new(py, VectorClock(provenance.clock.clone()))?.into_any()),
+    None => Ok(py.None().into_bound(py)),
+});
+
+const GETTERS: [(&CStr, &CStr, Getter); 9] = [
     (c"topic", c"The topic it was published on.", topic),
     (c"payload", c"What was published.", payload),
     (c"stamp", c"When it entered the fabric, on the hybrid logical clock of its node.", stamp),
@@ -242,6 +248,7 @@ const GETTERS: [(&CStr, &CStr, Getter); 8] = [
     (c"priority", c"0 (low), 1 (normal), 2 (high) or 3 (urgent).", priority),
     (c"deadline", c"When it should have been acted on, in nanoseconds since the Unix epoch.", deadline),
     (c"headers", c"What travels beside the payload.", headers),
+    (c"vector_clock", c"How many events of each node lie in its past, where causal order was asked for.", vector_clock),
 ];
 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {

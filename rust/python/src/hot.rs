@@ -172,7 +172,7 @@ unsafe fn publish_on_otherwise(
     })
 }
 
-fn none() -> *mut ffi::PyObject {
+pub(crate) fn none() -> *mut ffi::PyObject {
     // SAFETY: `None` lives for ever.
     unsafe {
         let none = ffi::Py_None();

@@ -6,6 +6,8 @@
 #![deny(unsafe_code)]
 
 mod actions;
+#[allow(unsafe_code)]
+mod awaitable;
 mod bus;
 mod causality;
 mod clock;

@@ -130,6 +130,11 @@ impl Payload for Content {
         // as long as this content; so does a tuple, and its items with it.
         unsafe {
             let object = match self.view() {
+                View::Object(object) if self.kind() == MEASURED => {
+                    let measured =
+                        Measured { object: object.clone_ref(Python::assume_attached()), bytes: self.bytes() };
+                    return Self::tagged(Box::into_raw(Box::new(measured)).cast(), MEASURED);
+                }
                 View::Object(object) => object.as_ptr(),
                 View::Batch(payloads) => ffi::PyTuple_GetItem(payloads, place as ffi::Py_ssize_t),
                 View::Record(record) => {

@@ -5,7 +5,7 @@ use crate::errors;
 use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
 use crate::payload::{Content, interpreter};
 use crate::subscription::{Core, count, duration_ns};
-use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
+use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
 use chronofabric_bus::{Blocked, BusError, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -141,7 +141,7 @@ impl Publisher {
         if with.deadline.is_some() || with.headers.is_some() {
             let deadline_ns = with.deadline.map(|deadline| instant_ns(&self.node, deadline)).transpose()?;
             let headers = with.headers.map(headers_of).transpose()?;
-            event.extras = Some(Box::new(Extras { deadline_ns, headers }));
+            event.extras = Some(Box::new(Extras { deadline_ns, headers, provenance: None }));
         }
         Ok(event)
     }
@@ -233,6 +233,35 @@ impl Publisher {
             Some(receiver) => wait(py, &self.node, &mut Turn::of(receiver), None).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// As [`Publisher::finish`], but what found no room comes back instead of being waited for.
+    #[cold]
+    pub(crate) fn not_waiting(
+        &self,
+        py: Python<'_>,
+        published: Result<(), Box<BusError>>,
+        mut outcome: Outcome,
+    ) -> PyResult<Option<BlockedPublish>> {
+        published.map_err(|error| self.node.error(py, &error))?;
+        outcome.victims.clear();
+        if outcome.blocked.is_empty() {
+            return Ok(None);
+        }
+        let started_ns = self.node.bus.source().now_ns();
+        let timeout_ns = |blocked: &BlockedEvent| blocked.subscription().options().block_timeout_ns;
+        let waiting = outcome
+            .blocked
+            .drain(..)
+            .map(|blocked| (started_ns.saturating_add(timeout_ns(&blocked)), blocked))
+            .collect();
+        Ok(Some(BlockedPublish {
+            waiting: Mutex::new(waiting),
+            expired: Mutex::default(),
+            started_ns,
+            node: Arc::clone(&self.node),
+            topic: self.topic.info().name().to_owned(),
+        }))
     }
 
     #[cold]
@@ -454,7 +483,7 @@ impl Condition for Room {
         self.blocked.has_room()
     }
     fn awake(&self) -> Duration {
-        if self.blocked.subscription().waiting().impatient.load(Ordering::Relaxed) { YIELDING } else { PATIENCE }
+        if self.blocked.subscription().waiting().impatient.load(Ordering::Relaxed) { AWAKE } else { PATIENCE }
     }
     fn waits(&self, waits: bool) {
         count(&self.blocked.subscription().waiting().publishers, waits);
@@ -536,25 +565,8 @@ impl Publisher {
         let time = time.map(time_of).transpose()?;
         let event = self.event(payload, &Accompaniment { priority, deadline, headers, time })?;
         let mut outcome = Outcome::default();
-        self.topic.publish(interpreter(py), event, &mut outcome).map_err(|error| self.node.error(py, &error))?;
-        outcome.victims.clear();
-        if outcome.blocked.is_empty() {
-            return Ok(None);
-        }
-        let started_ns = self.node.bus.source().now_ns();
-        let timeout_ns = |blocked: &BlockedEvent| blocked.subscription().options().block_timeout_ns;
-        let waiting = outcome
-            .blocked
-            .drain(..)
-            .map(|blocked| (started_ns.saturating_add(timeout_ns(&blocked)), blocked))
-            .collect();
-        Ok(Some(BlockedPublish {
-            waiting: Mutex::new(waiting),
-            expired: Mutex::default(),
-            started_ns,
-            node: Arc::clone(&self.node),
-            topic: self.topic.info().name().to_owned(),
-        }))
+        let published = self.topic.publish(interpreter(py), event, &mut outcome).map(drop);
+        self.not_waiting(py, published, outcome)
     }
 
     /// The topic it publishes on.

@@ -1,13 +1,16 @@
 //! Receiving: one by one, in batches, bare payloads, blocking and polling.
 
+use crate::awaitable;
 use crate::errors;
 use crate::event::{Batch, DeadLetter};
 use crate::event_type;
 use crate::hot;
 use crate::node::{Event, Node, Victims, receiver};
 use crate::payload::{Content, interpreter};
-use crate::waiting::{Condition, PATIENCE, YIELDING, wait};
-use chronofabric_bus::{BURST, Books, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake};
+use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
+use chronofabric_bus::{
+    BURST, Books, CausalCounts, Order, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;
@@ -183,7 +186,7 @@ impl Condition for Ready<'_> {
         self.since.elapsed() >= PAUSE
     }
     fn awake(&self) -> Duration {
-        if self.expects_burst { PATIENCE } else { YIELDING }
+        if self.expects_burst { PATIENCE } else { AWAKE }
     }
     fn waits(&self, waits: bool) {
         let waiting = self.core.waiting();
@@ -282,7 +285,7 @@ fn count_of(value: &Bound<'_, PyAny>, argument: &str, least: usize) -> PyResult<
 #[pymethods]
 impl Subscription {
     #[new]
-    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max))]
+    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         bus: &Bound<'_, crate::bus::Bus>,
@@ -293,6 +296,7 @@ impl Subscription {
         overflow: &Bound<'_, PyAny>,
         block_timeout_ns: i64,
         dead_letters_max: usize,
+        order: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let py = bus.py();
         let node = Arc::clone(&bus.get().node);
@@ -308,10 +312,15 @@ impl Subscription {
                 return Err(errors::argument(py, "overflow", overflow, allowed));
             }
         };
+        let order = match order.extract::<String>().unwrap_or_default().as_str() {
+            "publisher" => Order::Publisher,
+            "causal" => Order::Causal,
+            _ => return Err(errors::argument(py, "order", order, "it must be 'publisher' or 'causal'")),
+        };
         let pattern = pattern_of(pattern)?;
         let name = if name.is_empty() { pattern.text().into() } else { name.into() };
         let options =
-            SubscriptionOptions { name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max };
+            SubscriptionOptions { name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order };
         let core = node.bus.subscribe(pattern, options).map_err(|error| node.error(py, &error))?;
         Ok(Self { core, node, received: AtomicU64::new(0) })
     }
@@ -359,6 +368,10 @@ impl Subscription {
 
     fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
         hot::iterate(slf, false)
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        awaitable::iterate(slf)
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -445,6 +458,22 @@ impl Subscription {
     fn books_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.node.check(py)?;
         books_dict(py, &self.core.books())
+    }
+
+    /// What became of its causal order; `None` where it was not asked for.
+    #[getter]
+    fn causal_counts<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.node.check(py)?;
+        let Some(counts) = self.core.causal_counts() else { return Ok(None) };
+        let CausalCounts { held_back, late, duplicates, unordered, lost, contradictory } = counts;
+        let all = PyDict::new(py);
+        all.set_item("held_back", held_back)?;
+        all.set_item("late", late)?;
+        all.set_item("duplicates", duplicates)?;
+        all.set_item("unordered", unordered)?;
+        all.set_item("lost", lost)?;
+        all.set_item("contradictory", contradictory)?;
+        Ok(Some(all))
     }
 
     /// How long events waited to be received, as a dictionary of percentiles in nanoseconds.

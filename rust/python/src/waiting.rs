@@ -1,7 +1,9 @@
 //! Waiting without holding the interpreter.
 //!
-//! A wait first spins for a few microseconds and yields for a hundred, because a wake-up costs as much, then parks. Where
-//! two threads fill and empty a ring by turns, each stays awake until the other has let go of the interpreter. The main
+//! A wait first looks again and again for a hundred microseconds, because a wake-up costs as much, then parks. It does not
+//! yield meanwhile: where others want the core, the scheduler counts that against the thread, which then runs milliseconds
+//! after it was woken. Nor has it a timeout without need, because a timer costs at every wake-up. Where two threads fill and
+//! empty a ring by turns, each stays awake, and yields, until the other has let go of the interpreter. The main
 //! thread of Python looks for signals at least every 50 ms, so Ctrl-C ends its waits; other threads sleep until they are
 //! woken. A deadline is kept by the node's own time source; under a simulated one it passes when somebody advances it.
 
@@ -10,13 +12,15 @@ use crate::subscription::Subscription;
 use chronofabric_bus::Wake;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// How long the main thread sleeps before it looks for signals.
 const SIGNAL_SLICE: Duration = Duration::from_millis(50);
-/// How long other threads sleep before they look at their condition for safety's sake.
+/// How long other threads sleep.
+const UNTIL_WOKEN: Duration = Duration::MAX;
+/// How long a thread that serves many subscriptions sleeps before it looks for safety's sake.
 const SLICE: Duration = Duration::from_millis(500);
 /// How often a deadline on simulated time is looked at.
 const SIMULATED_SLICE: Duration = Duration::from_millis(1);
@@ -24,8 +28,8 @@ const SIMULATED_SLICE: Duration = Duration::from_millis(1);
 const SPINS: u32 = 100;
 /// How many pauses lie between two looks after that: about a microsecond.
 const PAUSES: u32 = 48;
-/// How long it then looks again each time others have run, before it parks: about what a parked thread takes to run again.
-pub(crate) const YIELDING: Duration = Duration::from_micros(100);
+/// How long it then looks again before it parks: about what a parked thread takes to run again.
+pub(crate) const AWAKE: Duration = Duration::from_micros(100);
 /// The same where a ring is about to be filled or emptied by a thread that has the interpreter.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(2);
 
@@ -66,6 +70,9 @@ impl Parker {
         let mut left = timeout;
         while !self.woken.swap(false, Ordering::Acquire) && !left.is_zero() {
             std::thread::park_timeout(left);
+            if self.woken.swap(false, Ordering::Acquire) {
+                return;
+            }
             left = timeout.saturating_sub(started.elapsed());
         }
     }
@@ -85,7 +92,7 @@ pub(crate) trait Condition: Send {
     fn glance(&mut self) -> bool;
     /// How long to stay awake, letting others run, before parking.
     fn awake(&self) -> Duration {
-        YIELDING
+        AWAKE
     }
     /// Told before the interpreter is let go, and again when it has been taken back.
     fn waits(&self, waits: bool);
@@ -97,7 +104,7 @@ pub(crate) trait Condition: Send {
     fn disarm(&self, wake: &Arc<dyn Wake>);
     /// How long to sleep at most before checking again.
     fn slice(&self) -> Duration {
-        SLICE
+        UNTIL_WOKEN
     }
 }
 
@@ -116,7 +123,7 @@ pub(crate) fn wait(
 ) -> PyResult<bool> {
     let source = node.bus.source();
     let main = thread_ident() == MAIN_THREAD.load(Ordering::Relaxed);
-    let mut slice = condition.slice().min(if main { SIGNAL_SLICE } else { SLICE });
+    let mut slice = condition.slice().min(if main { SIGNAL_SLICE } else { UNTIL_WOKEN });
     if deadline_ns.is_some() && source.as_simulated().is_some() {
         slice = slice.min(SIMULATED_SLICE);
     }
@@ -146,11 +153,14 @@ pub(crate) fn wait(
             py.check_signals()?;
         }
         node.check(py)?;
+        if condition.check(py) {
+            return Ok(true);
+        }
         spins = 0;
     }
 }
 
-/// One turn of waiting, without the interpreter: spin, yield, park.
+/// One turn of waiting, without the interpreter: stay awake, then park.
 fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, left: Duration) {
     for _ in 0..spins {
         if condition.glance() {
@@ -159,12 +169,15 @@ fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, lef
         std::hint::spin_loop();
     }
     let started = Instant::now();
-    while spins > 0 && started.elapsed() < condition.awake().min(left) {
+    let awake = if spins == 0 { Duration::ZERO } else { condition.awake() };
+    while started.elapsed() < awake.min(left) {
         // Seldom enough not to take from the other thread the cache lines, or the core, that it works with.
         for _ in 0..PAUSES {
             std::hint::spin_loop();
         }
-        std::thread::yield_now();
+        if awake > AWAKE {
+            std::thread::yield_now();
+        }
         if condition.glance() {
             return;
         }
@@ -198,9 +211,16 @@ pub(crate) struct Wakeups {
 
 #[derive(Default)]
 struct Shared {
-    tokens: Mutex<Vec<u64>>,
+    inbox: Mutex<Inbox>,
     changed: Condvar,
     notify: OnceLock<Notify>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    tokens: Vec<u64>,
+    /// How many threads wait for the first: to notify nobody would cost a system call all the same.
+    sleepers: usize,
 }
 
 enum Notify {
@@ -214,14 +234,16 @@ enum Notify {
 
 impl Wake for Shared {
     fn wake(&self, token: u64) {
-        let first = {
-            let mut tokens = lock(&self.tokens);
-            tokens.push(token);
-            tokens.len() == 1
+        let sleepers = {
+            let mut inbox = lock(&self.inbox);
+            inbox.tokens.push(token);
+            if inbox.tokens.len() > 1 {
+                return;
+            }
+            inbox.sleepers
         };
-        self.changed.notify_all();
-        if !first {
-            return;
+        if sleepers > 0 {
+            self.changed.notify_all();
         }
         match self.notify.get() {
             #[cfg(unix)]
@@ -293,8 +315,10 @@ impl Wakeups {
                 return Ok(tokens);
             }
             detached(py, || {
-                let tokens = lock(&self.shared.tokens);
-                drop(self.shared.changed.wait_timeout_while(tokens, SLICE, |tokens| tokens.is_empty()));
+                let mut inbox = lock(&self.shared.inbox);
+                inbox.sleepers += 1;
+                let waited = self.shared.changed.wait_timeout_while(inbox, SLICE, |inbox| inbox.tokens.is_empty());
+                waited.unwrap_or_else(PoisonError::into_inner).0.sleepers -= 1;
             });
             self.node.check(py)?;
         }
@@ -308,7 +332,7 @@ impl Wakeups {
             let mut bytes = [0; 64];
             while matches!((&*read).read(&mut bytes), Ok(count) if count == bytes.len()) {}
         }
-        std::mem::take(&mut *lock(&self.shared.tokens))
+        std::mem::take(&mut lock(&self.shared.inbox).tokens)
     }
 
     /// A file descriptor that becomes readable when there is a number to take.

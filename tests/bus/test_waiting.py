@@ -543,6 +543,18 @@ def test_an_asynchronous_iteration_ends_when_its_subscription_is_closed_beside_i
     assert asyncio.run(asyncio.wait_for(main(), 20)) == []
 
 
+def test_room_that_is_made_before_a_publish_begins_to_wait_is_enough(fabric):
+    subscription = full(fabric)
+
+    class Publisher(cf.Publisher):
+        async def _wait_for_room(self, blocked):
+            assert subscription.poll().payload == "first"
+            assert blocked.retry()
+
+    asyncio.run(Publisher(fabric.core, "a").publish_async("second"))
+    assert subscription.poll().payload == "second"
+
+
 def test_what_waits_can_be_driven_by_hand(fabric):
     subscription = fabric.subscribe("a")
 

@@ -504,11 +504,12 @@ unsafe fn publish_end(this: *mut Awaitable, result: *mut *mut ffi::PyObject) -> 
             *result = std::mem::replace(&mut (*this).waiting, null_mut());
             return PySendResult::PYGEN_RETURN;
         }
-        wait(this, ffi::Py_None(), result)
+        let sent = wait(this, ffi::Py_None(), result);
+        if sent == PySendResult::PYGEN_RETURN { waited::<true>(this, result) } else { sent }
     }
 }
 
-/// Drives the coroutine that waits; it is given up when it ends.
+/// Drives the coroutine that waits. When that ends, it is given up, and the result is null.
 unsafe fn wait(this: *mut Awaitable, value: *mut ffi::PyObject, result: *mut *mut ffi::PyObject) -> PySendResult {
     // SAFETY: there is such a coroutine.
     unsafe {

@@ -569,7 +569,7 @@ def test_what_waits_can_be_driven_by_hand(fabric):
 
 def test_the_collector_finds_cycles_through_what_is_awaited(fabric):
     class Payload:
-        publishes: object
+        publishes: object = None
 
     payload = Payload()
     payload.publishes = fabric.publisher("a").publish_async(payload)

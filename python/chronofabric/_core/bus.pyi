@@ -23,6 +23,7 @@ __all__ = [
     "Bus",
     "DeadLetter",
     "Event",
+    "Events",
     "Flag",
     "Guard",
     "Pattern",

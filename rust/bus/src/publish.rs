@@ -111,13 +111,7 @@ pub struct Outcome<P: Payload> {
 
 impl<P: Payload> Default for Outcome<P> {
     fn default() -> Self {
-        Self {
-            victims: SmallVec::new(),
-            blocked: SmallVec::new(),
-            gathered: None,
-            waking: SmallVec::new(),
-            depth: 0,
-        }
+        Self { victims: SmallVec::new(), blocked: SmallVec::new(), gathered: None, waking: SmallVec::new(), depth: 0 }
     }
 }
 
@@ -676,27 +670,13 @@ impl<P: Payload> Topic<P> {
     }
 
     #[inline(always)]
-    fn enqueue(
-        &self,
-        access: impl Access,
-        route: &Route<P>,
-        parts: Parts<P>,
-        count: u32,
-        outcome: &mut Outcome<P>,
-    ) {
+    fn enqueue(&self, access: impl Access, route: &Route<P>, parts: Parts<P>, count: u32, outcome: &mut Outcome<P>) {
         self.push(access, route, parts, count, outcome);
         self.settle(access, route, outcome);
     }
 
     #[inline(always)]
-    fn push(
-        &self,
-        access: impl Access,
-        route: &Route<P>,
-        parts: Parts<P>,
-        count: u32,
-        outcome: &mut Outcome<P>,
-    ) {
+    fn push(&self, access: impl Access, route: &Route<P>, parts: Parts<P>, count: u32, outcome: &mut Outcome<P>) {
         let priority = parts.priority;
         let shares = Shares::new(access, &self.info, parts, count, route.subscriptions.len());
         if route.subscriptions.is_empty() {

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 mod causal;
 
-pub use causal::CausalCounts;
 use causal::Causal;
+pub use causal::CausalCounts;
 
 /// The largest capacity of a subscription.
 pub const CAPACITY_MAX: usize = 1 << 26;
@@ -468,7 +468,12 @@ impl<P: Payload> Subscription<P> {
     }
 
     /// Tries once more to place events that found the subscription full; those that still find no room come back.
-    pub(crate) fn retry<A: Access>(&self, access: A, share: Share<P>, victims: &mut Victims<P>) -> Result<(), Share<P>> {
+    pub(crate) fn retry<A: Access>(
+        &self,
+        access: A,
+        share: Share<P>,
+        victims: &mut Victims<P>,
+    ) -> Result<(), Share<P>> {
         if A::EXCLUSIVE && self.is_shared() {
             return self.retry(Concurrent, share, victims);
         }

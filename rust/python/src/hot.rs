@@ -95,9 +95,7 @@ unsafe extern "C" fn publish(
 /// Publishes a payload that needs no look, on a publisher that takes anything; `None` where either is not so.
 #[inline(always)]
 fn publish_plainly(publisher: &Publisher, payload: Borrowed<'_, '_, PyAny>) -> Option<*mut ffi::PyObject> {
-    if !publisher.takes_anything()
-        || !matches!(columns::known_kind(&payload), Some(Kind::Plain | Kind::Table))
-    {
+    if !publisher.takes_anything() || !matches!(columns::known_kind(&payload), Some(Kind::Plain | Kind::Table)) {
         return None;
     }
     // SAFETY: the caller holds a reference to the payload; this is one more, for the event.
@@ -143,11 +141,7 @@ unsafe extern "C" fn publish_on(
 }
 
 #[cold]
-unsafe fn publish_on_otherwise(
-    bus: &Bus,
-    arguments: *const *mut ffi::PyObject,
-    count: usize,
-) -> *mut ffi::PyObject {
+unsafe fn publish_on_otherwise(bus: &Bus, arguments: *const *mut ffi::PyObject, count: usize) -> *mut ffi::PyObject {
     Python::attach(|py| {
         // What could not be looked up is refused below as no text.
         // SAFETY: the thread is attached.
@@ -155,7 +149,8 @@ unsafe fn publish_on_otherwise(
         // SAFETY: as the interpreter passed them.
         let given: Vec<_> = (0..count).map(|place| unsafe { Borrowed::from_ptr(py, *arguments.add(place)) }).collect();
         let [topic, payload, options @ ..] = &*given else {
-            let error = PyTypeError::new_err(format!("publish() takes a topic and a payload; {count} arguments were given"));
+            let error =
+                PyTypeError::new_err(format!("publish() takes a topic and a payload; {count} arguments were given"));
             return result(py, Err(error));
         };
         if options.len() > 4 {

@@ -11,6 +11,29 @@ from tests.bus.scripts import run_script
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals to a process and forks are POSIX")
 
 DROPPED = {
+    "events in the globals of a module, with the interpreter": """
+fabric = cf.Fabric("border"); subscription = fabric.subscribe("a"); measured = fabric.subscribe("a", capacity_bytes=100)
+guard = fabric.guard("high", on="a", when="value > 0"); firings = fabric.subscribe("guard/high")
+fabric.publish("a", 1, headers={"unit": "C"}); fabric.publish("a", 1, deadline="1 s"); fabric.publish_many("a", [1, 2])
+kept = [subscription.receive(), subscription.receive(), subscription.poll_batch(9)]
+kept += [measured.receive(), firings.receive(), iter(subscription), subscription.payloads()]
+class Last:
+    def __del__(self, event=kept[0], iterator=kept[-1], publisher=fabric.publisher("a")):
+        event.topic, event.payload, event.headers, repr(event)
+        for late in (lambda: publisher.publish(1, priority="high"), lambda: next(iterator)):
+            try: late()
+            except Exception: pass
+sys.modules["last"] = Last()
+""",
+    "the payloads of a batch with the last of its events": """
+import weakref
+class Payload: pass
+fabric = cf.Fabric("border"); subscription = fabric.subscribe("a"); events = iter(subscription)
+payloads = [Payload() for _ in range(3)]; gone = [weakref.ref(payload) for payload in payloads]
+fabric.publish_many("a", payloads); payloads.clear()
+for _ in range(3): next(events)
+assert [reference() for reference in gone] == [None] * 3
+""",
     "the fabric before its subscription": """
 fabric = cf.Fabric("border"); subscription = fabric.subscribe("a"); publisher = fabric.publisher("a")
 del fabric; gc.collect()

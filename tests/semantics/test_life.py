@@ -92,6 +92,13 @@ def test_s50_bare_payloads(fabric):
     assert [next(bare) for _ in range(3)] == ["x", "y", "z"]
 
 
+def test_s50_bare_payloads_of_a_batch(fabric):
+    subscription, ordered = fabric.subscribe("a"), fabric.subscribe("a", order="causal")
+    fabric.publish_many("a", [(1, 2), [3], None])
+    for bare in (subscription.payloads(), ordered.payloads()):
+        assert [next(bare) for _ in range(3)] == [(1, 2), [3], None]
+
+
 def test_s51_each_event_goes_to_one_of_several_receivers():
     fabric = cf.Fabric("several")
     subscription = fabric.subscribe("a", capacity=10_000)

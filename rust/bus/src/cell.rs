@@ -483,11 +483,17 @@ impl<P: Payload> Share<P> {
     /// first.
     #[inline]
     pub fn into_sole(self, access: impl Access) -> Self {
-        if !self.cell().batch && self.is_sole() { self } else { self.copied(access) }
+        self.into_sole_leaving(access, drop)
+    }
+
+    /// As [`Share::into_sole`], but what this reference was the last to keep goes to `leave`.
+    #[inline]
+    pub fn into_sole_leaving(self, access: impl Access, leave: impl FnOnce(Contents<P>)) -> Self {
+        if !self.cell().batch && self.is_sole() { self } else { self.copied(access, leave) }
     }
 
     #[inline(never)]
-    fn copied(self, access: impl Access) -> Self {
+    fn copied(self, access: impl Access, leave: impl FnOnce(Contents<P>)) -> Self {
         let cell = self.cell();
         let Some(payload) = &cell.payload else { return self };
         let parts = Parts {
@@ -500,7 +506,9 @@ impl<P: Payload> Share<P> {
             time_ns: cell.time_ns,
         };
         let copy = Self { cell: Cell::filled(access, &cell.topic, parts, 1), span: Span::ONE };
-        self.release(access);
+        if let Some(contents) = self.give_up(access) {
+            leave(contents);
+        }
         copy
     }
 

@@ -313,7 +313,7 @@ unsafe fn publish_async_otherwise(
 /// Attaches to the interpreter in PyO3's way; null with an exception set is an error.
 #[inline(never)]
 fn attached(body: impl for<'py> FnOnce(Python<'py>) -> PyResult<*mut ffi::PyObject>) -> *mut ffi::PyObject {
-    Python::attach(|py| {
+    event_type::attached(|py| {
         body(py).unwrap_or_else(|error| {
             error.restore(py);
             null_mut()
@@ -715,7 +715,7 @@ unsafe extern "C" fn dealloc<T: Referring>(object: *mut ffi::PyObject) {
 #[cold]
 fn warn() {
     const TEXT: *const c_char = c"coroutine 'Publisher.publish_async' was never awaited".as_ptr();
-    Python::attach(|py| {
+    event_type::attached(|py| {
         // It may be on its way out because of an exception.
         let raised = PyErr::take(py);
         // SAFETY: the text is static, the thread attached.

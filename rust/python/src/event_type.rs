@@ -15,6 +15,7 @@ use crate::causality::VectorClock;
 use crate::clock::Stamp;
 use crate::node::Event;
 use crate::payload::{Content, interpreter};
+use chronofabric_bus::Payload;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -50,7 +51,7 @@ pub(crate) fn create(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyAny>>
 /// `class` is the class of events; it outlives all its objects, because the module keeps it for ever.
 #[inline(always)]
 pub(crate) unsafe fn object(py: Python<'_>, event: Event, class: *mut ffi::PyTypeObject) -> *mut ffi::PyObject {
-    let object = event.into_sole(interpreter(py)).into_face().as_ptr().cast::<ffi::PyObject>();
+    let object = event.into_sole_leaving(interpreter(py), drop_attached).into_face().as_ptr().cast::<ffi::PyObject>();
     #[cfg(not(Py_GIL_DISABLED))]
     // SAFETY: the header lies at the start of the cell, which this thread has for itself. It is written as `PyObject_Init` does,
     // but for the reference to the class, which each object would take and give back.
@@ -155,7 +156,22 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
 #[cold]
 #[inline(never)]
 fn drop_attached<T>(value: T) {
-    Python::attach(|_| drop(value));
+    attached(|_| drop(value));
+}
+
+/// Tells PyO3 that the interpreter is attached, for as long as a body runs that a slot written against the C API calls.
+///
+/// While the interpreter ends, PyO3 lets nobody in who is not there by its own doing. The caller is attached all the same: then
+/// what PyO3 is not told of only puts releases off, for ever.
+pub(crate) fn attached<R>(body: impl for<'py> FnOnce(Python<'py>) -> R) -> R {
+    let (mut body, mut result) = (Some(body), None);
+    Python::try_attach(|py| result = body.take().map(|body| body(py)));
+    match (result, body) {
+        (Some(result), _) => result,
+        // SAFETY: slots are called with the thread attached.
+        (None, Some(body)) => body(unsafe { Python::assume_attached() }),
+        (None, None) => std::process::abort(),
+    }
 }
 
 /// Called by the interpreter when the last reference goes.
@@ -197,7 +213,7 @@ unsafe fn with_event(
     body: impl for<'py> FnOnce(Python<'py>, &Event) -> PyResult<Bound<'py, PyAny>>,
 ) -> *mut ffi::PyObject {
     // PyO3 is told of it, because the body may drop what counts references.
-    Python::attach(|py| {
+    attached(|py| {
         // SAFETY: the interpreter calls the slots of a type with objects of that type; the caller holds a reference to it, and
         // this one is only borrowed.
         let event = unsafe { ManuallyDrop::new(Event::from_face(NonNull::new_unchecked(object).cast())) };
@@ -273,5 +289,9 @@ const SHOWN_MAX: usize = 80;
 /// The payload of an event as Python sees it.
 #[inline]
 pub(crate) fn payload_of(py: Python<'_>, event: &Event) -> PyResult<Py<PyAny>> {
-    event.payload().map_or_else(|| Ok(py.None()), |content| content.to_python(py))
+    match (event.payload(), event.places()) {
+        (None, _) => Ok(py.None()),
+        (Some(content), None) => content.to_python(py),
+        (Some(batch), Some(places)) => batch.part(places.start).to_python(py),
+    }
 }

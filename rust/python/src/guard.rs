@@ -122,7 +122,7 @@ impl Core {
             View::Record(record) => {
                 record.number(&field.name).ok_or_else(|| format!("there is no field '{}'", field.name))
             }
-            View::Object(object) => Python::attach(|py| field.read(object.bind(py))),
+            View::Object(object) => crate::event_type::attached(|py| field.read(object.bind(py))),
             View::Batch(_) => Err("a batch is judged event by event".to_owned()),
         };
         match value {

@@ -142,7 +142,7 @@ unsafe extern "C" fn publish_on(
 
 #[cold]
 unsafe fn publish_on_otherwise(bus: &Bus, arguments: *const *mut ffi::PyObject, count: usize) -> *mut ffi::PyObject {
-    Python::attach(|py| {
+    event_type::attached(|py| {
         // What could not be looked up is refused below as no text.
         // SAFETY: the thread is attached.
         unsafe { ffi::PyErr_Clear() };
@@ -189,7 +189,7 @@ fn result(py: Python<'_>, called: PyResult<()>) -> *mut ffi::PyObject {
 
 #[cold]
 fn publish_end(publisher: &Publisher, unfinished: Unfinished<Content>) -> *mut ffi::PyObject {
-    Python::attach(|py| {
+    event_type::attached(|py| {
         let Unfinished { published, mut outcome } = unfinished;
         result(py, publisher.finish(py, published, &mut outcome))
     })
@@ -202,7 +202,7 @@ unsafe fn publish_otherwise(
     count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    Python::attach(|py| {
+    event_type::attached(|py| {
         // SAFETY: as the interpreter passed them.
         let (given, names) = unsafe {
             let names = Bound::from_borrowed_ptr_or_opt(py, names).map(|names| names.cast_into_unchecked::<PyTuple>());
@@ -353,7 +353,7 @@ fn hand_out<const PAYLOADS: bool>(py: Python<'_>, event: Event) -> *mut ffi::PyO
 #[cold]
 #[inline(never)]
 fn payload_otherwise(payload: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) -> *mut ffi::PyObject {
-    Python::attach(|py| match payload(py) {
+    event_type::attached(|py| match payload(py) {
         Ok(payload) => payload.into_ptr(),
         Err(error) => {
             error.restore(py);
@@ -365,7 +365,7 @@ fn payload_otherwise(payload: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) ->
 #[cold]
 #[inline(never)]
 fn next_waiting<const PAYLOADS: bool>(subscription: &Subscription) -> *mut ffi::PyObject {
-    Python::attach(|py| match subscription.next(py) {
+    event_type::attached(|py| match subscription.next(py) {
         Ok(Received::Event(event)) => hand_out::<PAYLOADS>(py, event),
         Ok(Received::Closed | Received::Timeout) => std::ptr::null_mut(),
         Err(error) => {

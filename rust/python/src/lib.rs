@@ -40,7 +40,8 @@ fn build_profile() -> &'static str {
     if cfg!(debug_assertions) { "debug" } else { "release" }
 }
 
-#[pymodule(gil_used = false)]
+// Event objects lie in cells, and not where a free-threaded interpreter wants its objects: it takes its lock back.
+#[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     waiting::remember_main_thread(py)?;

@@ -2,7 +2,7 @@
 
 use crate::columns::{self, Kind, Table};
 use crate::errors;
-use crate::event_type::{Face, incref};
+use crate::event_type::{self, Face, incref};
 use chronofabric_bus::{Access, Magazine, Payload, Pool};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -148,7 +148,7 @@ impl Payload for Content {
     }
 
     fn share_headers(headers: &Py<PyDict>) -> Py<PyDict> {
-        Python::attach(|py| headers.clone_ref(py))
+        event_type::attached(|py| headers.clone_ref(py))
     }
 }
 

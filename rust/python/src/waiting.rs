@@ -252,12 +252,15 @@ impl Wake for Shared {
                 // A full pipe already wakes the loop.
                 let _ = (&*write).write(&[1]);
             }
-            Some(Notify::Callable(callable)) => Python::attach(|py| {
-                if let Err(error) = callable.call0(py) {
-                    // The loop was closed; whoever waited on it is gone.
-                    error.write_unraisable(py, None);
-                }
-            }),
+            Some(Notify::Callable(callable)) => {
+                // Where the interpreter ends, nobody waits any more.
+                let _ = Python::try_attach(|py| {
+                    if let Err(error) = callable.call0(py) {
+                        // The loop was closed; whoever waited on it is gone.
+                        error.write_unraisable(py, None);
+                    }
+                });
+            }
             None => {}
         }
     }

@@ -66,7 +66,7 @@ pub(crate) enum View<'a> {
     Object(&'a Py<PyAny>),
     /// Named values from a native source or a guard; becomes a dictionary when Python looks at it.
     Record(&'a Record),
-    /// The payloads of events that were published together, in a tuple that nobody else has.
+    /// The payloads of events that were published together, in a tuple.
     Batch(*mut ffi::PyObject),
 }
 
@@ -226,7 +226,7 @@ impl Content {
         Self::tagged(object.cast(), OBJECT)
     }
 
-    /// The payloads of a batch: a tuple that nobody else has.
+    /// The payloads of a batch.
     pub(crate) fn of_batch(payloads: Bound<'_, PyTuple>) -> Self {
         Self::tagged(payloads.into_ptr().cast(), BATCH)
     }

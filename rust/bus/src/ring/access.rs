@@ -27,11 +27,14 @@ pub struct Concurrent;
 pub struct Exclusive(());
 
 impl Exclusive {
-    /// The permission to use a ring without atomic exchanges.
+    /// The permission to use rings, and a bus with all it has, without atomic exchanges.
     ///
     /// # Safety
-    /// While it is used with a ring, nobody else may push into or pop from this ring, by whatever lock the embedding has:
-    /// in Python, the interpreter lock. Reading positions and readiness is allowed at any time.
+    /// The caller holds a lock, as long as it uses the permission, which everybody else holds who uses the same ring, or the
+    /// same bus in any way but reading: publishes, receives, subscribes, closes, adds guards, or takes stamps of its clock;
+    /// and that everybody holds who has this permission, because magazines are shared by the whole process. In Python it is
+    /// the interpreter's lock. Topics that others publish on are told before (`Bus::share`), by a holder of the lock. Reading
+    /// positions, readiness and books is allowed at any time.
     #[inline(always)]
     pub const unsafe fn new() -> Self {
         Self(())

@@ -6,7 +6,7 @@ many events, through a file descriptor that it watches, so a publisher never wai
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, ref
@@ -245,6 +245,16 @@ async def wait_for_room(bus: _bus.Bus, blocked: _bus.BlockedPublish) -> None:
         await waker.wait_for_room(blocked, min(_SLICE_S, blocked.timeout))
 
 
+def listen(wakeups: _bus.Wakeups, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
+    """Have a loop call a function when there is something to take."""
+    try:
+        loop.add_reader(wakeups.fileno(), wake)
+    except (NotImplementedError, AttributeError):
+        # The proactor loop of Windows watches no descriptors; it is woken through itself.
+        known = ref(loop)
+        wakeups.call(lambda: (it := known()) and not it.is_closed() and it.call_soon_threadsafe(wake))
+
+
 class _LoopWaker:
     """Wakes the tasks of one event loop that wait on one bus."""
 
@@ -252,12 +262,7 @@ class _LoopWaker:
         self._wakeups = _bus.Wakeups(bus)
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._next = 0
-        try:
-            loop.add_reader(self._wakeups.fileno(), self._wake)
-        except (NotImplementedError, AttributeError):
-            # The proactor loop of Windows watches no descriptors; it is woken through itself.
-            known = ref(loop)
-            self._wakeups.call(lambda: (it := known()) and not it.is_closed() and it.call_soon_threadsafe(self._wake))
+        listen(self._wakeups, loop, self._wake)
 
     def _wake(self) -> None:
         for token in self._wakeups.take():

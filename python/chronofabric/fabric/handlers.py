@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronofabric._core import bus as _bus
 from chronofabric._core.bus import YIELD_EVERY
+from chronofabric.bus import listen
 from chronofabric.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -184,10 +185,7 @@ class Handlers:
                     started.add(token)
                     self._start_task(handler)
 
-        try:
-            loop.add_reader(self._wakeups.fileno(), serve)
-        except (NotImplementedError, AttributeError):
-            self._wakeups.call(lambda: loop.call_soon_threadsafe(serve))
+        listen(self._wakeups, loop, serve)
         # What was announced before the loop listened.
         for token in self._served:
             self._wakeups.watch(self._served[token].subscription, token)

@@ -139,16 +139,19 @@ pub(crate) struct Subscription {
 /// waking from that sleep costs as much as receiving a thousand events.
 struct Ready<'a> {
     core: &'a Core,
-    expects_burst: bool,
+    /// How long it is awake for a burst; none where none is expected.
+    burst: Option<Duration>,
     pending: usize,
     since: Instant,
 }
 
-/// A burst that stops for so long has ended.
-const PAUSE: Duration = Duration::from_micros(10);
-/// Where a ring holds at least so many events, receiving this part of it at once is a burst.
+/// A burst that stops for so long has ended. An Arrow table takes its publisher up to ten microseconds.
+const PAUSE: Duration = Duration::from_micros(25);
+/// Receiving this part of a ring at once, and no fewer events than these, is a burst.
 const BURST_SHARE: u64 = 4;
-const BURST_CAPACITY: u64 = 256;
+const BURST_MIN: u64 = 16;
+/// The next burst may take its publisher so long for each event of the last.
+const BURST_EACH: Duration = Duration::from_micros(30);
 
 impl<'a> Ready<'a> {
     fn new(subscription: &'a Subscription) -> Self {
@@ -156,8 +159,9 @@ impl<'a> Ready<'a> {
         let received = core.received();
         let at_once = received.saturating_sub(subscription.received.swap(received, Ordering::Relaxed));
         let capacity = core.options().capacity as u64;
-        let expects_burst = capacity >= BURST_CAPACITY && at_once >= capacity.min(BURST) / BURST_SHARE;
-        Self { core, expects_burst, pending: 0, since: Instant::now() }
+        let is_burst = at_once >= (capacity.min(BURST) / BURST_SHARE).max(BURST_MIN);
+        let burst = is_burst.then(|| BURST_EACH.saturating_mul(at_once.try_into().unwrap_or(u32::MAX)).min(PATIENCE));
+        Self { core, burst, pending: 0, since: Instant::now() }
     }
 }
 
@@ -170,7 +174,7 @@ impl Condition for Ready<'_> {
     }
     fn glance(&mut self) -> bool {
         let ready = self.core.is_ready();
-        if !ready || !self.expects_burst {
+        if !ready || self.burst.is_none() {
             return ready;
         }
         let pending = self.core.pending();
@@ -186,7 +190,7 @@ impl Condition for Ready<'_> {
         self.since.elapsed() >= PAUSE
     }
     fn awake(&self) -> Duration {
-        if self.expects_burst { PATIENCE } else { AWAKE }
+        self.burst.unwrap_or(AWAKE)
     }
     fn waits(&self, waits: bool) {
         let waiting = self.core.waiting();

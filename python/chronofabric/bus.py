@@ -195,10 +195,11 @@ class Subscription(_bus.Subscription):
                 await self._wait(None)
 
     async def _wait(self, deadline_ns: int | None) -> None:
-        timeout_s = None
-        if deadline_ns is not None:
-            timeout_s = _SLICE_S if self._bus.simulated else max(0.0, (deadline_ns - self._bus.now()) / 1e9)
-        await _waker(self._bus).wait(self, timeout_s)
+        await _waker(self._bus).wait(self, None if deadline_ns is None else self._longest_s(deadline_ns))
+
+    def _longest_s(self, deadline_ns: int) -> float:
+        """How long the running loop may sleep before it looks at the node's time again."""
+        return _SLICE_S if self._bus.simulated else max(0.0, (deadline_ns - self._bus.now()) / 1e9)
 
     def _repr_html_(self) -> str:
         """Show the books in a notebook."""

@@ -1,7 +1,8 @@
 """Handlers: functions and coroutines called for each event.
 
-Functions run in one thread of the node. Coroutines run on the event loop that entered the fabric with ``async with``,
-otherwise on a loop in that same thread. A handler that raises is counted and reported, and goes on.
+A handler that raises is counted and reported, and goes on; `Handlers` has that, whatever runs them. `ThreadedHandlers`
+run functions in one thread of the node, and coroutines on the event loop that entered the fabric with ``async with``,
+otherwise on a loop in that same thread. Other nodes may have others: `Fabric._make_handlers` chooses.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from chronofabric.bus import Event, Subscription
 
-__all__ = ["Handler", "Handlers"]
+__all__ = ["Handler", "Handlers", "ThreadedHandlers", "is_coroutine_function"]
 
 _SERVED_AT_ONCE = 64
 """How many events one handler takes before the others get their turn."""
@@ -79,7 +80,7 @@ class Handler:
 
 
 class Handlers:
-    """The handlers of a node, and the thread that runs them.
+    """The handlers of a node, and how one is called for one event; a subclass says when, and where.
 
     Parameters
     ----------
@@ -89,19 +90,14 @@ class Handlers:
         Called when a handler with ``stop_on_error`` raises.
     """
 
-    def __init__(self, bus: _bus.Bus, name: str, stop_node: Callable[[], object]) -> None:
+    def __init__(self, bus: _bus.Bus, stop_node: Callable[[], object]) -> None:
         self.all: list[Handler] = []
         self._bus = bus
         self._stop_node = stop_node
-        self._wakeups = _bus.Wakeups(bus)
-        self._served: dict[int, Handler] = {}
-        self._thread_name = f"chronofabric-handlers-{name}"
-        self._thread: threading.Thread | None = None
-        self._outer_loop: asyncio.AbstractEventLoop | None = None
-        self._loop_thread: int | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._running = False
         self._lock = threading.Lock()
+        self._outer_loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, handler: Handler) -> None:
         """Add a handler; it starts with the others, or at once where they run already."""
@@ -113,11 +109,130 @@ class Handlers:
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Start all handlers; coroutines run on `loop` if there is one."""
         with self._lock:
-            self._outer_loop = loop
-            self._loop_thread = None if loop is None else threading.get_ident()
             self._running = True
             for handler in self.all:
                 self._start(handler)
+
+    def _start(self, handler: Handler) -> None:
+        """Begin to call a handler."""
+        raise NotImplementedError
+
+    @property
+    def idle(self) -> bool:
+        """Whether no handler has anything to do that it could do while the calling thread waits."""
+        raise NotImplementedError
+
+    def stop(self, timeout_s: float) -> None:
+        """Call none any more, and wait for what runs; a handler that does not return is left behind."""
+        raise NotImplementedError
+
+    def _take(self, handler: Handler) -> int:
+        """Call a function for what is there, a fair share at a time; return how often."""
+        poll = handler.subscription.poll
+        for count in range(_SERVED_AT_ONCE):
+            event = poll()
+            if event is None:
+                return count
+            self._call(handler, event)
+        return _SERVED_AT_ONCE
+
+    def _call(self, handler: Handler, event: Event) -> None:
+        self._note(handler, event)
+        try:
+            handler.function(event)
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, the node goes on
+            self._failed(handler, event, error)
+
+    def _start_task(self, handler: Handler) -> None:
+        import asyncio
+
+        task = asyncio.get_running_loop().create_task(self._consume(handler), name=f"handler {handler.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _consume(self, handler: Handler) -> None:
+        """Call a coroutine function for each event, in order."""
+        import asyncio
+
+        subscription, handled = handler.subscription, 0
+        while True:
+            # Before an event is taken, so that a node that closes meanwhile does not find the handler idle.
+            handler.busy = True
+            try:
+                event = subscription.poll()
+                if event is not None:
+                    await self._await(handler, event)
+            except ClosedError:
+                return
+            finally:
+                handler.busy = False
+            if event is None:
+                await self._wait(handler)
+                continue
+            handled += 1
+            if handled % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+
+    async def _wait(self, handler: Handler) -> None:
+        """Wait until something waits for a coroutine function."""
+        await handler.subscription._wait(None)
+
+    async def _await(self, handler: Handler, event: Event) -> None:
+        import asyncio
+
+        self._note(handler, event)
+        try:
+            await handler.function(event)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._failed(handler, event, error)  # what it awaited was cancelled, not it
+        except SystemExit as error:
+            if self._outer_loop is not None:
+                raise  # on a loop of the program, it ends the program
+            self._failed(handler, event, error)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the node goes on
+            self._failed(handler, event, error)
+
+    def _note(self, handler: Handler, event: Event) -> None:
+        handler.calls += 1
+        if handler.deadline_ns is not None and self._bus.now() - event.stamp.time > handler.deadline_ns:
+            handler.late += 1
+
+    def _failed(self, handler: Handler, event: Event, error: BaseException) -> None:
+        handler.errors += 1
+        handler.error = f"{type(error).__name__}: {error}"
+        _logger.error("handler %s failed on %s", handler.name, event.topic, exc_info=error)
+        if handler.stop_on_error:
+            self._stop_node()
+
+
+class ThreadedHandlers(Handlers):
+    """Handlers that run beside their node: functions in one thread of it, coroutines on an event loop.
+
+    Parameters
+    ----------
+    bus, stop_node
+        As for `Handlers`.
+    name
+        The node's name, for that of the thread.
+    """
+
+    def __init__(self, bus: _bus.Bus, name: str, stop_node: Callable[[], object]) -> None:
+        super().__init__(bus, stop_node)
+        self._wakeups = _bus.Wakeups(bus)
+        self._served: dict[int, Handler] = {}
+        self._thread_name = f"chronofabric-handlers-{name}"
+        self._thread: threading.Thread | None = None
+        self._loop_thread: int | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Start all handlers; coroutines run on `loop` if there is one."""
+        with self._lock:
+            self._outer_loop = loop
+            self._loop_thread = None if loop is None else threading.get_ident()
+        super().start(loop)
 
     def _start(self, handler: Handler) -> None:
         if handler.asynchronous and self._outer_loop is not None:
@@ -196,84 +311,24 @@ class Handlers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _serve(self, token: int) -> None:
-        """Call a function for what is there, a fair share at a time."""
         handler = self._served[token]
         handler.busy = True
         try:
-            for _ in range(_SERVED_AT_ONCE):
-                event = handler.subscription.poll()
-                if event is None:
-                    break
-                self._call(handler, event)
+            self._take(handler)
         except ClosedError:
             return
         finally:
             handler.busy = False
         self._wakeups.watch(handler.subscription, token)
 
-    def _call(self, handler: Handler, event: Event) -> None:
-        self._note(handler, event)
-        try:
-            handler.function(event)
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, the node goes on
-            self._failed(handler, event, error)
 
-    def _start_task(self, handler: Handler) -> None:
-        import asyncio
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine; without importing inspect or asyncio for plain functions."""
+    import types
 
-        task = asyncio.get_running_loop().create_task(self._consume(handler), name=f"handler {handler.name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _consume(self, handler: Handler) -> None:
-        """Call a coroutine function for each event, in order."""
-        import asyncio
-
-        subscription, handled = handler.subscription, 0
-        while True:
-            # Before an event is taken, so that a node that closes meanwhile does not find the handler idle.
-            handler.busy = True
-            try:
-                event = subscription.poll()
-                if event is not None:
-                    await self._await(handler, event)
-            except ClosedError:
-                return
-            finally:
-                handler.busy = False
-            if event is None:
-                await subscription._wait(None)
-                continue
-            handled += 1
-            if handled % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-
-    async def _await(self, handler: Handler, event: Event) -> None:
-        import asyncio
-
-        self._note(handler, event)
-        try:
-            await handler.function(event)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            self._failed(handler, event, error)  # what it awaited was cancelled, not it
-        except SystemExit as error:
-            if self._outer_loop is not None:
-                raise  # on a loop of the program, it ends the program
-            self._failed(handler, event, error)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the node goes on
-            self._failed(handler, event, error)
-
-    def _note(self, handler: Handler, event: Event) -> None:
-        handler.calls += 1
-        if handler.deadline_ns is not None and self._bus.now() - event.stamp.time > handler.deadline_ns:
-            handler.late += 1
-
-    def _failed(self, handler: Handler, event: Event, error: BaseException) -> None:
-        handler.errors += 1
-        handler.error = f"{type(error).__name__}: {error}"
-        _logger.error("handler %s failed on %s", handler.name, event.topic, exc_info=error)
-        if handler.stop_on_error:
-            self._stop_node()
+    called = getattr(type(function), "__call__", None)  # noqa: B004 - its code is looked at
+    for candidate in (function, getattr(function, "__func__", None), called):
+        code = getattr(candidate, "__code__", None)
+        if isinstance(code, types.CodeType) and code.co_flags & 0x80:  # inspect.CO_COROUTINE
+            return True
+    return False

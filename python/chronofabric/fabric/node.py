@@ -17,7 +17,7 @@ from chronofabric.bus import Pattern, Publisher, Subscription, wait_for_room
 from chronofabric.errors import ArgumentError, ClosedError, GuardError
 from chronofabric.fabric.checks import checked_text, only
 from chronofabric.fabric.guards import Do, Guard, GuardAction, guard_actions, make_guard
-from chronofabric.fabric.handlers import Handler, Handlers
+from chronofabric.fabric.handlers import Handler, Handlers, ThreadedHandlers, is_coroutine_function
 from chronofabric.fabric.parts import RunningSink, RunningSource
 from chronofabric.fabric.report import Report
 
@@ -83,6 +83,8 @@ class Fabric:
     21.5
     """
 
+    _subscription_type: type[Subscription] = Subscription
+
     def __init__(
         self,
         name: str = "fabric",
@@ -108,13 +110,20 @@ class Fabric:
         self._dropped: dict[str, int] = {}
         self._stop = threading.Event()
         self._stop_asked = False
-        self._handlers = Handlers(self._core, name, self.stop)
+        self._handlers = self._make_handlers()
         self._guards: dict[str, Guard] = {}
         self._guard_handlers: dict[str, Handler] = {}
         self._sources: list[RunningSource] = []
         self._sinks: list[RunningSink] = []
         _OPEN.add(self)
         _OPEN_BUSES.add(self._core)
+
+    # What runs its parts; a kind of node may choose otherwise
+    def _make_handlers(self) -> Handlers:
+        return ThreadedHandlers(self._core, self._name, self.stop)
+
+    def _make_source(self, source: Source) -> RunningSource:
+        return RunningSource(source, self, self._source_ended)
 
     # What it is
 
@@ -307,7 +316,7 @@ class Fabric:
         checked_text("name", name, empty=True)
         if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
             pattern = list(pattern)
-        return Subscription(
+        return self._subscription_type(
             self._core,
             pattern,
             name=name,
@@ -389,7 +398,7 @@ class Fabric:
             name=name,
             deadline_ns=deadline_ns,
             stop_on_error=stop_on_error,
-            asynchronous=_is_coroutine_function(function),
+            asynchronous=is_coroutine_function(function),
         )
 
     # Guarding
@@ -507,7 +516,7 @@ class Fabric:
             raise ArgumentError(text, argument="speed", value="max", hint=hint)
         with self._lock:
             self._refuse_when_closed()
-            running = RunningSource(source, self, self._source_ended)
+            running = self._make_source(source)
             self._sources.append(running)
             # That those before it have ended is no reason to end the run any more.
             self._stop.clear()
@@ -740,18 +749,6 @@ def _nanoseconds(duration: Duration, argument: str) -> int:
     from chronofabric.duration import nanoseconds
 
     return nanoseconds(duration, argument=argument)
-
-
-def _is_coroutine_function(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine; without importing inspect or asyncio for plain functions."""
-    import types
-
-    called = getattr(type(function), "__call__", None)  # noqa: B004 - its code is looked at
-    for candidate in (function, getattr(function, "__func__", None), called):
-        code = getattr(candidate, "__code__", None)
-        if isinstance(code, types.CodeType) and code.co_flags & 0x80:  # inspect.CO_COROUTINE
-            return True
-    return False
 
 
 _OPEN = WeakSet()

@@ -42,3 +42,11 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.fail(f"CHRONOFABRIC_TEST_DATA is {named}, which is not a folder")
     return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the plugin of the package, where the package was not installed and so could not announce it."""
+    if not config.pluginmanager.has_plugin("chronofabric"):
+        from chronofabric.testing import plugin
+
+        config.pluginmanager.register(plugin, "chronofabric")

@@ -19,9 +19,12 @@ Examples
 #   bus.py       events, subscriptions, publishers, with their asynchronous forms
 #   logic.py     formulas and monitors
 #   fabric/      the node: handlers, guards, sources, sinks, run files, reports
+#   testing/     what tests of a node need; imported by its users alone, as `cf.testing` when it is first looked at
 #   apps/        what people run: the command line, its screen, the demonstration
 
 from __future__ import annotations
+
+import typing as _typing
 
 from chronofabric import bus, clock, errors, fabric, logic
 from chronofabric._core import __version__
@@ -53,6 +56,7 @@ from chronofabric.errors import (
     PayloadError,
     PublishTimeout,
     ReceiveTimeout,
+    SimulationError,
     SinkError,
     SourceError,
     TopicError,
@@ -90,6 +94,7 @@ __all__ = [
     "ReceiveTimeout",
     "Report",
     "SimulatedClock",
+    "SimulationError",
     "SinkError",
     "SourceError",
     "Stamp",
@@ -108,3 +113,12 @@ __all__ = [
     "logic",
     "regex",
 ]
+
+if not _typing.TYPE_CHECKING:  # to a type checker, `import chronofabric.testing` is what makes it known
+
+    def __getattr__(name: str) -> object:
+        if name != "testing":
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        import importlib
+
+        return importlib.import_module("chronofabric.testing")

@@ -27,6 +27,7 @@ __all__ = [
     "Problem",
     "PublishTimeout",
     "ReceiveTimeout",
+    "SimulationError",
     "SinkError",
     "SourceError",
     "TopicError",
@@ -303,12 +304,14 @@ class PublishTimeout(ChronofabricError, TimeoutError):
 class WouldDeadlock(ChronofabricError, RuntimeError):
     """A publish would wait for a subscription that only this same thread or event loop empties.
 
+    In a simulation also a receive that would wait in the thread that moves the time.
+
     Attributes
     ----------
     topic : str or None
         The topic that was published.
     subscriptions : tuple of str
-        The names of the full subscriptions.
+        The names of the subscriptions that it would wait for.
     """
 
     def __init__(self, message: str = "", *, topic: str | None = None, subscriptions: Sequence[str] = ()) -> None:
@@ -428,6 +431,20 @@ class GuardError(ChronofabricError):
         super().__init__(message)
         self.guard = guard
         self.topic = topic
+
+
+class SimulationError(ChronofabricError, RuntimeError):
+    """A simulation cannot go on as it was told to, or has not kept what it is asked for.
+
+    Attributes
+    ----------
+    time_ns : int or None
+        Where its time stands, in nanoseconds since the Unix epoch.
+    """
+
+    def __init__(self, message: str = "", *, time_ns: int | None = None) -> None:
+        super().__init__(message)
+        self.time_ns = time_ns
 
 
 class UnsupportedError(ChronofabricError, NotImplementedError):

@@ -31,9 +31,16 @@ CLAIMED = {
     "guards": {},
     "logic": {},
     "startup": {},
+    "testing": {},
 }
-# Rows a second, then a sustained rate, what it dropped, and what its memory grew by; ns a sample, and ms to an action.
-LIMITS = {"bus": [1e9, 1e9, 1e9, 1e9, 999_000.0, 0.0, 0.0], "guards": [300.0, 2.0], "startup": [60.0, 250.0]}
+# Rows a second, then a sustained rate, what it dropped, and what its memory grew by; ns a sample, and ms to an action;
+# ms to start; s for the test of an hour.
+LIMITS = {
+    "bus": [1e9, 1e9, 1e9, 1e9, 999_000.0, 0.0, 0.0],
+    "guards": [300.0, 2.0],
+    "startup": [60.0, 250.0],
+    "testing": [2.0],
+}
 
 
 def test_every_comparison_is_known_here():

@@ -1,0 +1,205 @@
+"""Handlers and sources of a simulated node: nothing of theirs runs but when it is given its turn.
+
+Handlers are called in the thread that advances the simulation. A source has a thread, because its `run` returns only at
+its end, but that thread and the advancing one hand one turn to and fro: a source runs from one wait on its stop token
+to the next while the other waits for it, so that there is never more than one of them that runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from chronofabric.errors import ClosedError, SimulationError
+from chronofabric.fabric.handlers import Handler, Handlers
+from chronofabric.fabric.parts import RunningSource
+from chronofabric.fabric.stopping import StopToken
+from chronofabric.testing.script import NEVER
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from chronofabric.bus import Event
+    from chronofabric.fabric.sources import Source
+    from chronofabric.testing.node import SimulatedFabric
+
+__all__ = ["SteppedHandlers", "SteppedSource"]
+
+SOURCE_TURN_S = 10.0
+"""How long, in real time, a source may take from one wait to the next."""
+
+
+class SteppedHandlers(Handlers):
+    """Handlers that are called when `step` is.
+
+    Parameters
+    ----------
+    node
+        Whose they are.
+    """
+
+    def __init__(self, node: SimulatedFabric) -> None:
+        super().__init__(node.core, node.stop)
+        self._node = node
+        self._started: list[Handler] = []
+        self._waiting: dict[Handler, asyncio.Future[None]] = {}
+
+    def _start(self, handler: Handler) -> None:
+        self._started.append(handler)
+        if handler.asynchronous:
+            loop = self._node._stepper.loop()
+            loop.call_soon(self._start_task, handler)
+            loop.wanted = True
+
+    def step(self) -> int:
+        """Call functions for what waits, a fair share each, and wake coroutines; return how many events that were."""
+        count = 0
+        for handler in self._started:
+            if not handler.subscription.ready:
+                continue
+            if not handler.asynchronous:
+                try:
+                    count += self._take(handler)
+                except ClosedError:  # that of a guard that was taken away
+                    self._started = [each for each in self._started if each is not handler]
+            elif (waiting := self._waiting.pop(handler, None)) is not None:
+                waiting.set_result(None)
+                self._node._stepper.loop().wanted = True
+                count += 1
+        return count
+
+    @property
+    def idle(self) -> bool:
+        """True: what could run without time passing has run."""
+        return True
+
+    def stop(self, timeout_s: float) -> None:
+        """Call none any more; coroutines that wait for time to pass are cancelled."""
+        self._running = False
+        self._started = []
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            self._node._stepper.loop().wanted = True
+
+    async def _wait(self, handler: Handler) -> None:
+        import asyncio
+
+        self._waiting[handler] = waiting = asyncio.get_running_loop().create_future()
+        await waiting
+
+    def _call(self, handler: Handler, event: Event) -> None:
+        self._note(handler, event)
+        try:
+            handler.function(event)
+        except KeyboardInterrupt:
+            raise  # this is the thread of the test, which somebody wants to end
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, the node goes on
+            self._failed(handler, event, error)
+
+    def _failed(self, handler: Handler, event: Event, error: BaseException) -> None:
+        self._node._note_failure(f"handler {handler.name}", event.topic, error)
+        super()._failed(handler, event, error)
+
+
+class _Turn(StopToken):
+    """A stop token that hands the turn back where its source waits."""
+
+    __slots__ = ("_back", "_forth", "due_ns")
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock)
+        self.due_ns = NEVER
+        self._forth = threading.Semaphore(0)
+        self._back = threading.Semaphore(0)
+
+    def set(self) -> None:
+        super().set()
+        self._forth.release()
+
+    def wait(self) -> None:
+        self.wait_until(NEVER)
+
+    def wait_until(self, time_ns: int) -> bool:
+        while not self.is_set():
+            if time_ns <= self._clock.now():
+                return False
+            self.due_ns = time_ns
+            self._back.release()
+            self._forth.acquire()
+        return True
+
+    def give(self) -> bool:
+        """Let the source run; say whether it has handed the turn back in time."""
+        self._forth.release()
+        return self.await_back()
+
+    def await_back(self) -> bool:
+        """Wait until the source waits or ends."""
+        return self._back.acquire(timeout=SOURCE_TURN_S)
+
+    def end(self) -> None:
+        """The source runs no more."""
+        self.due_ns = NEVER
+        self._back.release()
+
+
+class SteppedSource(RunningSource):
+    """A source that runs only while the simulation waits for it.
+
+    Parameters
+    ----------
+    source
+        The source.
+    node
+        Whose it is.
+    ended
+        Called when it has ended.
+    """
+
+    def __init__(self, source: Source, node: SimulatedFabric, ended: Callable[[], object]) -> None:
+        super().__init__(source, node, ended)
+        self._simulated = node
+        self.stop_token: _Turn = _Turn(node.clock)
+        self._begun = False
+
+    @property
+    def due_ns(self) -> int:
+        """When it is to run again."""
+        return self.stop_token.due_ns
+
+    def start(self) -> None:
+        """Have it start when time is next advanced."""
+        self.stop_token.due_ns = self._node.clock.now()
+
+    def run(self, now_ns: int) -> int:
+        """Run it until it waits again."""
+        self.stop_token.due_ns = NEVER
+        if self._begun:
+            came_back = self.stop_token.give()
+        else:
+            self._begun = True
+            super().start()
+            came_back = self.stop_token.await_back()
+        if not came_back:
+            self._refuse_late()
+        return 1
+
+    def _run(self) -> None:
+        try:
+            super()._run()
+        finally:
+            self.stop_token.end()
+
+    def _failed(self, error: BaseException) -> None:
+        self._simulated._note_failure(f"source {self.name}", None, error)
+        super()._failed(error)
+
+    def _refuse_late(self) -> None:
+        self.stop_token.set()
+        raise SimulationError(
+            f"source '{self.name}' did not wait within {SOURCE_TURN_S:g} s of real time, and was told to stop; in a "
+            "simulation a source waits on its stop token only: for neither input nor room, nor without end for nothing",
+            time_ns=self._node.clock.now(),
+        )

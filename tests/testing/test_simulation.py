@@ -312,11 +312,49 @@ def test_sources_that_cannot_be_stepped_are_refused(node, tmp_path, source, way_
     assert node.report().sources == ()
 
 
-def test_a_source_that_never_waits_is_told_to_stop(simulation, node, monkeypatch):
-    monkeypatch.setattr("chronofabric.testing.turns.SOURCE_TURN_S", 0.2)
-    node.add_source(PythonSource(count(), topic="a", name="endless"))
-    with pytest.raises(cf.SimulationError, match="source 'endless' did not wait"):
+def test_each_event_of_a_source_is_handled_before_the_next(simulation, node):
+    called: list[cf.Event] = []
+    node.on("a", capacity=1, overflow="block")(called.append)
+    node.add_source(PythonSource(range(3_000), topic="a"))
+    simulation.advance(0)
+    assert [event.payload for event in called] == list(range(3_000))
+
+
+def test_a_source_waits_for_room_on_simulated_time(simulation, node):
+    full, others = node.subscribe("a", capacity=2, overflow="block", block_timeout="1 s"), node.expect("a")
+    node.add_source(PythonSource(range(5), topic="a", name="numbers"))
+    simulation.advance("1500 ms")
+    others.assert_payloads([0, 1, 2, 3])
+    assert full.receive().payload == 0
+    simulation.advance("1 min")
+    others.assert_payloads(range(5))
+    report = node.report().sources[0]
+    assert (report["published"], report["timed_out"], report["done"]) == (5, 2, True)
+    assert [event.payload for event in full.poll_batch(9)] == [1, 3]
+
+
+@pytest.mark.parametrize("numbers", [count(), iter(int, 1)], ids=["publishes", "for ever the same"])
+def test_a_source_without_end_at_one_instant_is_an_error(simulation, node, monkeypatch, numbers):
+    monkeypatch.setattr("chronofabric.testing.stepper._STEPS_MAX", 1_000)
+    node.add_source(PythonSource(numbers, topic="a", name="endless"))
+    with pytest.raises(cf.SimulationError, match="has no end"):
         simulation.advance(1)
+
+
+def test_a_source_that_waits_for_something_else_is_told_to_stop(simulation, node, monkeypatch):
+    monkeypatch.setattr("chronofabric.testing.turns.SOURCE_TURN_S", 0.1)
+    go_on = threading.Event()
+
+    def stuck():
+        yield 1
+        go_on.wait(20)
+        yield 2
+
+    node.add_source(PythonSource(stuck, topic="a", name="stuck"))
+    with pytest.raises(cf.SimulationError, match="source 'stuck' neither published nor waited"):
+        simulation.advance(1)
+    go_on.set()
+    simulation.advance(1)
 
 
 def test_sinks_get_everything(simulation, node):

@@ -249,8 +249,6 @@ class SimulatedFabric(Fabric):
         ------
         UnsupportedError
             The source publishes from a native thread, reads from outside, or would move the time itself.
-        SimulationError
-            It did not wait on its stop token within 10 s of real time.
         """
         from chronofabric.fabric.sources import StdinSource, TimerSource
 
@@ -277,6 +275,8 @@ class SimulatedFabric(Fabric):
         ------
         WouldDeadlock
             There is no end: nothing is due any more, and nobody stopped the node.
+        SimulationError
+            As for `Simulation.advance`.
         """
         stopped = self._stepper.advance(None if duration is None else nanoseconds(duration), self._stop.is_set)
         if duration is None and not stopped:

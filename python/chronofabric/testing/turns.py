@@ -1,16 +1,18 @@
 """Handlers and sources of a simulated node: nothing of theirs runs but when it is given its turn.
 
 Handlers are called in the thread that advances the simulation. A source has a thread, because its `run` returns only at
-its end, but that thread and the advancing one hand one turn to and fro: a source runs from one wait on its stop token
-to the next while the other waits for it, so that there is never more than one of them that runs.
+its end, but that thread and the advancing one hand one turn to and fro: a source runs until it has published an event
+or waits on its stop token, and the other waits for it meanwhile, so there is never more than one of them that runs.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from chronofabric.bus import Publisher
 from chronofabric.errors import ClosedError, SimulationError
 from chronofabric.fabric.handlers import Handler, Handlers
 from chronofabric.fabric.parts import RunningSource
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["SteppedHandlers", "SteppedSource"]
 
 SOURCE_TURN_S = 10.0
-"""How long, in real time, a source may take from one wait to the next."""
+"""How long, in real time, a source may take from one event, or wait, to the next."""
 
 
 class SteppedHandlers(Handlers):
@@ -130,6 +132,13 @@ class _Turn(StopToken):
             self._forth.acquire()
         return True
 
+    def pass_on(self) -> None:
+        """Let what was published be handled, and go on at the same instant."""
+        if not self.is_set():
+            self.due_ns = self._clock.now()
+            self._back.release()
+            self._forth.acquire()
+
     def give(self) -> bool:
         """Let the source run; say whether it has handed the turn back in time."""
         self._forth.release()
@@ -143,6 +152,25 @@ class _Turn(StopToken):
         """The source runs no more."""
         self.due_ns = NEVER
         self._back.release()
+
+
+class _SteppedNode:
+    """A node as its source sees it: what it publishes is handled before it goes on, and it waits on simulated time."""
+
+    def __init__(self, node: SimulatedFabric, turn: _Turn) -> None:
+        self._node = node
+        self._turn = turn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+    def publish(self, topic: str, payload: object, **options: Any) -> None:
+        """Publish one event, as `Fabric.publish` does."""
+        blocked = Publisher(self._node.core, topic).publish_start(payload, **options)
+        self._turn.pass_on()
+        while blocked is not None and not blocked.retry():
+            if self._turn.wait_until(self._node.clock.now() + max(1, math.ceil(blocked.timeout * 1e9))):
+                return
 
 
 class SteppedSource(RunningSource):
@@ -162,6 +190,7 @@ class SteppedSource(RunningSource):
         super().__init__(source, node, ended)
         self._simulated = node
         self.stop_token: _Turn = _Turn(node.clock)
+        self._node = cast("SimulatedFabric", _SteppedNode(node, self.stop_token))
         self._begun = False
 
     @property
@@ -199,7 +228,7 @@ class SteppedSource(RunningSource):
     def _refuse_late(self) -> None:
         self.stop_token.set()
         raise SimulationError(
-            f"source '{self.name}' did not wait within {SOURCE_TURN_S:g} s of real time, and was told to stop; in a "
-            "simulation a source waits on its stop token only: for neither input nor room, nor without end for nothing",
+            f"source '{self.name}' neither published nor waited within {SOURCE_TURN_S:g} s of real time, and was told "
+            "to stop; in a simulation a source waits on its stop token, and for nothing else",
             time_ns=self._node.clock.now(),
         )

@@ -1,7 +1,8 @@
 """What a test expects of the events of a pattern.
 
 Every assertion raises an `AssertionError` that says what was expected, what came, and what the node carried at that
-time. None of them passes because nothing came, save those that expect nothing.
+time. None of them passes because nothing came, save those that expect nothing. pytest shows the line of the test, not
+those in here, because of ``__tracebackhide__``.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Expectation:
         at_least, at_most
             Or not fewer, or not more, or both.
         """
+        __tracebackhide__ = True
         bounds = {"count": count, "at_least": at_least, "at_most": at_most}
         given = {name: bound for name, bound in bounds.items() if bound is not None}
         if not given or (count is not None and len(given) > 1):
@@ -109,6 +111,7 @@ class Expectation:
 
     def assert_none(self) -> None:
         """Assert that there was no event."""
+        __tracebackhide__ = True
         self.assert_count(0)
 
     def assert_payloads(self, payloads: Iterable[object]) -> None:
@@ -119,6 +122,7 @@ class Expectation:
         payloads
             What they are to be equal to.
         """
+        __tracebackhide__ = True
         expected = list(payloads)
         seen = [event.payload for event in self._all()]
         for index, (one, other) in enumerate(zip(seen, expected, strict=False)):
@@ -135,6 +139,7 @@ class Expectation:
         *steps
             A topic or pattern, or a function of an event that says whether it is the one.
         """
+        __tracebackhide__ = True
         if not steps:
             hint = "give topics, patterns or functions of an event"
             raise ArgumentError(f"no step was given; {hint}", argument="steps", value=steps, hint=hint)
@@ -167,6 +172,7 @@ class Expectation:
         SimulationError
             The event it refers to is not kept any more.
         """
+        __tracebackhide__ = True
         limit_ns = nanoseconds(duration)
         reference = _REFERENCE.fullmatch(after) if isinstance(after, str) else None
         if reference is not None and int(reference[2]) < 0:
@@ -202,6 +208,7 @@ class Expectation:
         earliest, latest
             Since the start of the simulation; an event at either is between them.
         """
+        __tracebackhide__ = True
         from_ns, to_ns = (
             nanoseconds(bound, argument=name) for name, bound in (("earliest", earliest), ("latest", latest))
         )
@@ -217,6 +224,7 @@ class Expectation:
 
     def _assert_recent(self, limit_ns: int, name: str, causes: list[Event], index: int) -> None:
         """Assert that each event came soon after the last one, or the last but one, of those that are before it."""
+        __tracebackhide__ = True
         events = self._all()
         if not events:
             self._fail(f"expected events on '{self._pattern}' within {seconds(limit_ns)} after {name}; there were none")
@@ -275,6 +283,7 @@ class Expectation:
         return f"'{event.topic}' at {seconds(event.time - self._start_ns)}"
 
     def _fail(self, what: str) -> NoReturn:
+        __tracebackhide__ = True
         seen = self._recording.events
         carried = self._node.events
         shown = lines(carried, self._start_ns, {event.stamp for event in seen})

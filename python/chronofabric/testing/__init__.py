@@ -29,9 +29,28 @@ Examples
 
 from __future__ import annotations
 
-from chronofabric.testing.expectation import Expectation
-from chronofabric.testing.node import SimulatedFabric
-from chronofabric.testing.simulation import Simulation
-from chronofabric.testing.stepper import Failure
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chronofabric.testing.expectation import Expectation
+    from chronofabric.testing.node import SimulatedFabric
+    from chronofabric.testing.simulation import Simulation
+    from chronofabric.testing.stepper import Failure
 
 __all__ = ["Expectation", "Failure", "SimulatedFabric", "Simulation"]
+
+_MODULES = {
+    "Expectation": "expectation",
+    "Failure": "stepper",
+    "SimulatedFabric": "node",
+    "Simulation": "simulation",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when they are first looked at: pytest loads the plugin in here whether a test needs it or not.
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -261,6 +261,30 @@ def test_a_source_runs_at_its_instants_in_turn(simulation, node):
     assert [(event.time, event.payload) for event in ticks.events] == [(n * 100_000_000, n) for n in range(11)]
 
 
+def test_a_timer_ticks_as_it_does_in_real_time(simulation, node):
+    ticks = node.expect("tick")
+    node.add_source(TimerSource("tick", rate="10 Hz"))
+    guard = node.guard("third", on="tick", when="tick >= 2")
+    simulation.advance("350 ms")
+    none = {"lateness_ns": 0, "missed": 0}
+    ticks.assert_payloads([{"tick": number} | none for number in range(4)])
+    assert (guard.fired, simulation.elapsed) == (1, 0.35)
+    report = node.report().sources[0]
+    assert (report["name"], report["published"], report["missed"]) == ("timer tick", 4, 0)
+
+
+def test_a_timer_counts_the_ticks_that_it_missed(simulation, node):
+    full = node.subscribe("tick", capacity=1, overflow="block", block_timeout="250 ms")
+    node.add_source(TimerSource("tick", rate="10 Hz"))
+    simulation.advance("150 ms")
+    assert full.receive().payload["tick"] == 0
+    simulation.advance("300 ms")
+    assert full.receive().payload == {"tick": 1, "lateness_ns": 0, "missed": 0}
+    simulation.advance("1 ms")
+    assert full.receive().payload == {"tick": 3, "lateness_ns": 150_000_000, "missed": 1}
+    assert node.report().sources[0]["missed"] == 1
+
+
 async def numbers_of_a_coroutine():
     for number in range(5):
         yield number
@@ -299,11 +323,10 @@ def test_a_source_that_raises_is_a_failure(simulation, node):
 @pytest.mark.parametrize(
     ("source", "way_out"),
     [
-        (lambda folder: TimerSource("a", rate="1 Hz"), "PythonSource"),
         (lambda folder: StdinSource("a"), "script"),
         (lambda folder: FileSource(folder / "a.csv", topic="a", time="t", speed="max"), "recorded"),
     ],
-    ids=["native", "outside", "drives the time"],
+    ids=["outside", "drives the time"],
 )
 def test_sources_that_cannot_be_stepped_are_refused(node, tmp_path, source, way_out):
     (tmp_path / "a.csv").write_text("t,v\n2026-01-01T00:00:00,1\n", "utf-8")
@@ -482,6 +505,18 @@ def test_another_thread_may_wait(simulation, node):
     simulation.advance(1)
     thread.join(10)
     assert received == [1]
+
+
+def test_ctrl_c_in_a_handler_ends_the_test(simulation, node):
+    @node.on("a")
+    def interrupted(event):
+        raise KeyboardInterrupt
+
+    node.publish("a", 1)
+    with pytest.raises(KeyboardInterrupt):
+        simulation.advance(1)
+    simulation.advance(1)
+    assert simulation.elapsed == 1.0
 
 
 def test_handlers_that_publish_in_a_circle_are_an_error(simulation, node, monkeypatch):

@@ -97,7 +97,7 @@ class Handlers:
         self._running = False
         self._lock = threading.Lock()
         self._outer_loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
 
     def add(self, handler: Handler) -> None:
         """Add a handler; it starts with the others, or at once where they run already."""
@@ -147,8 +147,8 @@ class Handlers:
         import asyncio
 
         task = asyncio.get_running_loop().create_task(self._consume(handler), name=f"handler {handler.name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def _consume(self, handler: Handler) -> None:
         """Call a coroutine function for each event, in order."""

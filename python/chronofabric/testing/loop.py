@@ -88,7 +88,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def finish(self) -> None:
         """Cancel what runs, and close."""
-        tasks = asyncio.all_tasks(self)
+        self.run(self._simulated.now())  # tasks of handlers were cancelled in their order
+        tasks = sorted(asyncio.all_tasks(self), key=asyncio.Task.get_name)
         for task in tasks:
             task.cancel()
         if tasks:

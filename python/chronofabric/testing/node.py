@@ -248,14 +248,12 @@ class SimulatedFabric(Fabric):
         Raises
         ------
         UnsupportedError
-            The source publishes from a native thread, reads from outside, or would move the time itself.
+            The source reads from outside, or would move the time itself.
         """
-        from chronofabric.fabric.sources import StdinSource, TimerSource
+        from chronofabric.fabric.sources import StdinSource
 
         why = None
-        if isinstance(source, TimerSource):
-            why = "publishes from a native thread; use PythonSource(..., rate=...) or node.script()"
-        elif isinstance(source, StdinSource):
+        if isinstance(source, StdinSource):
             why = "reads what comes from outside the simulation; publish it by node.script()"
         elif getattr(source, "speed", None) == "max":
             why = "moves the time itself at speed='max'; give it speed='recorded', which takes no longer here"
@@ -275,9 +273,10 @@ class SimulatedFabric(Fabric):
         ------
         WouldDeadlock
             There is no end: nothing is due any more, and nobody stopped the node.
-        SimulationError
+        SimulationError, ClosedError
             As for `Simulation.advance`.
         """
+        self._refuse_when_closed()
         stopped = self._stepper.advance(None if duration is None else nanoseconds(duration), self._stop.is_set)
         if duration is None and not stopped:
             text = f"'{self.name}' would run for ever: nothing is due any more, and nobody stops it; give a duration"

@@ -16,6 +16,8 @@ from chronofabric.bus import Publisher
 from chronofabric.errors import ClosedError, SimulationError
 from chronofabric.fabric.handlers import Handler, Handlers
 from chronofabric.fabric.parts import RunningSource
+from chronofabric.fabric.sources import Node, TimerSource
+from chronofabric.fabric.sources.source import Output
 from chronofabric.fabric.stopping import StopToken
 from chronofabric.testing.script import NEVER
 
@@ -30,6 +32,9 @@ __all__ = ["SteppedHandlers", "SteppedSource"]
 
 SOURCE_TURN_S = 10.0
 """How long, in real time, a source may take from one event, or wait, to the next."""
+
+_RETRY_S = 0.001
+"""After how much simulated time a source that waits for room looks again."""
 
 
 class SteppedHandlers(Handlers):
@@ -169,8 +174,37 @@ class _SteppedNode:
         blocked = Publisher(self._node.core, topic).publish_start(payload, **options)
         self._turn.pass_on()
         while blocked is not None and not blocked.retry():
-            if self._turn.wait_until(self._node.clock.now() + max(1, math.ceil(blocked.timeout * 1e9))):
+            left_s = min(blocked.timeout, _RETRY_S)
+            if self._turn.wait_until(self._node.clock.now() + max(1, math.ceil(left_s * 1e9))):
                 return
+
+
+class _Ticking:
+    """What `TimerSource` does, without its native thread, which could not be stepped."""
+
+    finite = False
+
+    def __init__(self, timer: TimerSource) -> None:
+        self.name = timer.name
+        self.missed = 0
+        self._timer = timer
+        self._output: Output | None = None
+
+    @property
+    def published(self) -> int:
+        """Ticks published so far."""
+        return self._output.published if self._output else 0
+
+    def run(self, node: Node, stop: StopToken) -> None:
+        """Tick until told to stop."""
+        self._output = Output(node)
+        period_ns, start_ns, tick = self._timer.period_ns, node.clock.now(), 0
+        while not stop.wait_until(start_ns + tick * period_ns):
+            lateness_ns = node.clock.now() - (start_ns + tick * period_ns)
+            missed = lateness_ns // period_ns
+            self.missed += missed
+            self._output.publish(self._timer.topic, {"tick": tick, "lateness_ns": lateness_ns, "missed": missed})
+            tick += 1 + missed
 
 
 class SteppedSource(RunningSource):
@@ -187,7 +221,7 @@ class SteppedSource(RunningSource):
     """
 
     def __init__(self, source: Source, node: SimulatedFabric, ended: Callable[[], object]) -> None:
-        super().__init__(source, node, ended)
+        super().__init__(_Ticking(source) if isinstance(source, TimerSource) else source, node, ended)
         self._simulated = node
         self.stop_token: _Turn = _Turn(node.clock)
         self._node = cast("SimulatedFabric", _SteppedNode(node, self.stop_token))

@@ -365,7 +365,7 @@ def test_a_source_without_end_at_one_instant_is_an_error(simulation, node, monke
 
 
 def test_a_source_that_waits_for_something_else_is_told_to_stop(simulation, node, monkeypatch):
-    monkeypatch.setattr("chronofabric.testing.turns.SOURCE_TURN_S", 0.1)
+    monkeypatch.setattr("chronofabric.testing.turns.SOURCE_S", 0.2)
     go_on = threading.Event()
 
     def stuck():
@@ -374,9 +374,23 @@ def test_a_source_that_waits_for_something_else_is_told_to_stop(simulation, node
         yield 2
 
     node.add_source(PythonSource(stuck, topic="a", name="stuck"))
-    with pytest.raises(cf.SimulationError, match="source 'stuck' neither published nor waited"):
+    with pytest.raises(cf.SimulationError, match="source 'stuck' ran for"):
         simulation.advance(1)
     go_on.set()
+    simulation.advance(1)
+
+
+def test_a_source_that_paces_itself_in_real_time_is_told_to_stop(simulation, node, monkeypatch):
+    monkeypatch.setattr("chronofabric.testing.turns.SOURCE_S", 0.2)
+
+    async def paced():
+        while True:
+            await asyncio.sleep(0.01)
+            yield 1
+
+    node.add_source(PythonSource(paced, topic="a", name="paced"))
+    with pytest.raises(cf.SimulationError, match="source 'paced' ran for"):
+        simulation.advance(1)
     simulation.advance(1)
 
 
@@ -424,6 +438,37 @@ def test_a_handler_cannot_move_the_time(simulation, node):
     assert [type(failure.error) for failure in failures] == [cf.SimulationError] * 2
     assert all("only the test moves the time" in str(failure) for failure in failures)
     assert simulation.elapsed == 0.0
+
+
+def test_one_thread_moves_the_time(simulation, node):
+    entered, go_on = threading.Event(), threading.Event()
+    node.on("a")(lambda event: (entered.set(), go_on.wait(20)))
+    node.script("a", [(1, 1)])
+    thread = threading.Thread(target=lambda: simulation.advance(2))
+    thread.start()
+    assert entered.wait(20)
+    with pytest.raises(cf.SimulationError, match="another thread asked it to advance"):
+        simulation.advance(1)
+    go_on.set()
+    thread.join(20)
+    simulation.advance(1)
+    assert simulation.elapsed == 3.0
+
+
+def test_handlers_may_add_handlers_sources_and_nodes(simulation, node):
+    log = []
+
+    @node.on("grow")
+    def grow(event):
+        node.on("a", name="added")(lambda event: log.append(("added", event.payload)))
+        node.add_source(PythonSource([1], topic="a"))
+        other = simulation.fabric()
+        other.on("b")(lambda event: log.append(("other", event.payload)))
+        other.script("b", [(1, 2)])
+
+    node.script("grow", [(1, None)])
+    simulation.advance(5)
+    assert log == [("added", 1), ("other", 2)]
 
 
 def test_a_script_cannot_move_the_time_and_the_simulation_goes_on(simulation, node):

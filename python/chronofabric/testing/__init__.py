@@ -18,14 +18,15 @@ Examples
 """
 
 # How it is laid out, from the ground up:
-#   timeline.py     events as they were recorded, and how a failure shows them
-#   expectation.py  what a test expects of the events of a pattern
-#   script.py       events published at given instants
-#   loop.py         an event loop on simulated time
-#   turns.py        handlers and sources that run only when they are given their turn
-#   node.py         the node that has all this
-#   stepper.py      the time, what is due when, and what runs then
-#   simulation.py   all of it as a test sees it
+#   timeline.py      events as they were recorded, and how a failure shows them
+#   expectation.py   what a test expects of the events of a pattern
+#   script.py        events published at given instants
+#   loop.py          an event loop on simulated time
+#   turns.py         handlers and sources that run only when they are given their turn
+#   subscription.py  receiving, where nothing waits for what cannot come
+#   node.py          the node that has all this
+#   stepper.py       the time, what is due when, and what runs then
+#   simulation.py    all of it as a test sees it
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SteppedHandlers", "SteppedSource"]
 
-SOURCE_TURN_S = 10.0
-"""How long, in real time, a source may take from one event, or wait, to the next."""
+SOURCE_S = 10.0
+"""How long, in real time, a source may run at one instant."""
 
 _RETRY_S = 0.001
 """After how much simulated time a source that waits for room looks again."""
@@ -144,14 +145,14 @@ class _Turn(StopToken):
             self._back.release()
             self._forth.acquire()
 
-    def give(self) -> bool:
+    def give(self, timeout_s: float) -> bool:
         """Let the source run; say whether it has handed the turn back in time."""
         self._forth.release()
-        return self.await_back()
+        return self.await_back(timeout_s)
 
-    def await_back(self) -> bool:
-        """Wait until the source waits or ends."""
-        return self._back.acquire(timeout=SOURCE_TURN_S)
+    def await_back(self, timeout_s: float) -> bool:
+        """Wait until the source has published, waits, or ends."""
+        return self._back.acquire(timeout=max(0.0, timeout_s))
 
     def end(self) -> None:
         """The source runs no more."""
@@ -226,6 +227,8 @@ class SteppedSource(RunningSource):
         self.stop_token: _Turn = _Turn(node.clock)
         self._node = cast("SimulatedFabric", _SteppedNode(node, self.stop_token))
         self._begun = False
+        self._instant_ns = NEVER
+        self._spent_s = 0.0
 
     @property
     def due_ns(self) -> int:
@@ -237,14 +240,18 @@ class SteppedSource(RunningSource):
         self.stop_token.due_ns = self._node.clock.now()
 
     def run(self, now_ns: int) -> int:
-        """Run it until it waits again."""
+        """Run it until it has published an event, or waits."""
+        if now_ns != self._instant_ns:
+            self._instant_ns, self._spent_s = now_ns, 0.0
         self.stop_token.due_ns = NEVER
+        started_s = time.monotonic()
         if self._begun:
-            came_back = self.stop_token.give()
+            came_back = self.stop_token.give(SOURCE_S - self._spent_s)
         else:
             self._begun = True
             super().start()
-            came_back = self.stop_token.await_back()
+            came_back = self.stop_token.await_back(SOURCE_S)
+        self._spent_s += time.monotonic() - started_s
         if not came_back:
             self._refuse_late()
         return 1
@@ -262,7 +269,7 @@ class SteppedSource(RunningSource):
     def _refuse_late(self) -> None:
         self.stop_token.set()
         raise SimulationError(
-            f"source '{self.name}' neither published nor waited within {SOURCE_TURN_S:g} s of real time, and was told "
+            f"source '{self.name}' ran for {SOURCE_S:g} s of real time without waiting for time to pass, and was told "
             "to stop; in a simulation a source waits on its stop token, and for nothing else",
             time_ns=self._node.clock.now(),
         )

@@ -218,6 +218,15 @@ def test_a_reference_to_what_the_node_has_forgotten_is_an_error(simulation):
             seen.assert_within("1 ms", after=reference)
 
 
+def test_closing_at_once_loses_nothing_that_was_published(simulation, node):
+    seen = node.expect("a")
+    handled: list[cf.Event] = []
+    node.on("a", name="handler")(handled.append)
+    node.publish_many("a", [1, 2])
+    assert (node.close(drain=0), handled) == ({"handler": 2}, [])
+    seen.assert_payloads([1, 2])
+
+
 def test_an_expectation_can_be_asked_after_its_node_was_closed(simulation, node):
     seen = node.expect("a")
     node.on("b")(lambda event: node.publish("a", event.payload))

@@ -242,9 +242,12 @@ class SimulatedFabric(Fabric):
         self._stepper.participants.append(running)
         return running
 
+    def _drain(self, until_s: float) -> None:
+        super()._drain(until_s)
+        self._drain_recordings()
+
     def _drained(self) -> bool:
         self._stepper.settle()
-        self._drain_recordings()
         return super()._drained()
 
     def _end(self, until_s: float) -> None:

@@ -111,6 +111,15 @@ def test_errors_imports_nothing_of_the_package():
     assert list(imports(PACKAGE / "errors.py")) == []
 
 
+def test_nothing_imports_what_users_tests_need():
+    importing = {
+        name
+        for name, file in NAMES.items()
+        if room(name) != "testing" and any(room(imported) == "testing" for _, imported in imports(file))
+    }
+    assert importing == set()
+
+
 def test_the_modules_of_the_apps_import_one_another_in_one_direction():
     graph = {
         name_of(file): {imported for _, imported in imports(file) if room(imported) == "apps"} - {"chronofabric.apps"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -73,6 +74,17 @@ class BetweenTasks:
         started_ns = time.perf_counter_ns()
         await asyncio.gather(receive(), asyncio.to_thread(send))
         return time.perf_counter_ns() - started_ns
+
+
+def asked(ask: Callable[[], object], count: int) -> float:
+    """Return the median of the microseconds that it takes to ask and have the answer."""
+    took_ns = []
+    now = time.perf_counter_ns
+    for _ in range(count):
+        started_ns = now()
+        ask()
+        took_ns.append(now() - started_ns)
+    return statistics.median(took_ns) / 1e3
 
 
 def paced(

@@ -34,6 +34,7 @@ def cases(quick: bool) -> list[Case]:
         *one_thread(count),
         *tables(200 if quick else 2_000),
         *paced(100 if quick else 1_000),
+        *exchanges(500 if quick else 20_000, 1_000 if quick else 10_000),
         *sustained(3.0 if quick else 60.0),
     ]
 
@@ -242,6 +243,32 @@ def paced(count: int) -> list[Case]:
             bar=1.0,
         )
         for name, share in (("p50", 0.5), ("p99", 0.99))
+    ]
+
+
+def exchanges(count: int, topics: int) -> list[Case]:
+    """Requests with their replies, and what a late subscriber gets first."""
+    request = "request and reply, Python to Python, two threads, p50"
+    return [
+        Case(
+            f"{request}, {answerer}",
+            ours=partial(function, count),
+            peer=partial(others.simple_queue_pair_us, count),
+            peer_name=f"a pair of {SIMPLE_QUEUE}",
+            unit="us",
+            bar=1 / 1.5,
+        )
+        for answerer, function in (
+            ("a thread that iterates", ours.request_us),
+            ("a function that answers", ours.request_to_function_us),
+        )
+    ] + [
+        Case(
+            f"{topics} retained topics: a new pattern subscriber has them all",
+            ours=partial(ours.retained_ms, topics),
+            limit=20.0,
+            unit="ms",
+        )
     ]
 
 

@@ -43,6 +43,7 @@ from chronofabric.bus import (
 )
 from chronofabric.clock import CounterClock, HybridLogicalClock, SimulatedClock, Stamp, SystemClock
 from chronofabric.errors import (
+    AnswerError,
     ArgumentError,
     ChronofabricError,
     ClockError,
@@ -52,10 +53,12 @@ from chronofabric.errors import (
     ForkedError,
     FormulaError,
     GuardError,
+    NoAnswerer,
     PatternError,
     PayloadError,
     PublishTimeout,
     ReceiveTimeout,
+    RequestTimeout,
     SimulationError,
     SinkError,
     SourceError,
@@ -67,6 +70,7 @@ from chronofabric.errors import (
 from chronofabric.fabric import Fabric, Guard, Report
 
 __all__ = [
+    "AnswerError",
     "ArgumentError",
     "Batch",
     "Books",
@@ -86,6 +90,7 @@ __all__ = [
     "GuardError",
     "HybridLogicalClock",
     "NativeFunction",
+    "NoAnswerer",
     "Pattern",
     "PatternError",
     "PayloadError",
@@ -93,6 +98,7 @@ __all__ = [
     "Publisher",
     "ReceiveTimeout",
     "Report",
+    "RequestTimeout",
     "SimulatedClock",
     "SimulationError",
     "SinkError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chronofabric.errors import ArgumentError, UnsupportedError
 
-__all__ = ["checked_text", "only"]
+__all__ = ["checked_flag", "checked_text", "only"]
 
 
 def only(argument: str, value: str, here: tuple[str, ...], later: tuple[str, ...]) -> None:
@@ -16,6 +16,14 @@ def only(argument: str, value: str, here: tuple[str, ...], later: tuple[str, ...
         text = f"{argument}='{value}' is not in this version; use {usable}"
         raise UnsupportedError(text, feature=f"{argument}={value}")
     hint = f"it must be {usable}"
+    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
+
+
+def checked_flag(argument: str, value: object) -> bool:
+    """Refuse what is neither true nor false."""
+    if isinstance(value, bool):
+        return value
+    hint = "it must be True or False"
     raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
 
 

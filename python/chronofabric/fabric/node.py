@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
 import time as _time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from weakref import WeakSet
 
 from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
 from chronofabric.bus import Pattern, Publisher, Subscription, wait_for_room
 from chronofabric.errors import ArgumentError, ClosedError, GuardError
-from chronofabric.fabric.checks import checked_text, only
+from chronofabric.fabric.checks import checked_flag, checked_text, only
+from chronofabric.fabric.counts import checked_count
+from chronofabric.fabric.ending import OPEN_BUSES, OPEN_FABRICS
 from chronofabric.fabric.guards import Do, Guard, GuardAction, guard_actions, make_guard
 from chronofabric.fabric.handlers import Handler, Handlers, ThreadedHandlers, is_coroutine_function
 from chronofabric.fabric.parts import RunningSink, RunningSource
 from chronofabric.fabric.report import Report
+from chronofabric.fabric.requests import Requests
+from chronofabric.fabric.retention import Retention
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,11 +45,9 @@ _SINK_CAPACITY = 8192
 
 _logger = logging.getLogger("chronofabric.node")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_OPEN: WeakSet[Fabric]
-_OPEN_BUSES: WeakSet[_bus.Bus]
 
 
-class Fabric:
+class Fabric(Requests, Retention):
     """A node of the fabric.
 
     Publishing and subscribing work as soon as it is made. Handlers, sources and sinks start when it is entered with
@@ -65,6 +65,9 @@ class Fabric:
         the id is random for each process.
     topics_max
         How many topics it may have.
+    retained_bytes_max
+        How many bytes the events may hold together that topics keep for subscriptions to come: their payloads, and 64
+        for each event.
 
     Raises
     ------
@@ -92,12 +95,14 @@ class Fabric:
         clock: str | _clock.TimeSource = "counter",
         folder: str | os.PathLike[str] | None = None,
         topics_max: int = 65_536,
+        retained_bytes_max: int = 67_108_864,
     ) -> None:
         checked_text("name", name, empty=False)
+        checked_count("retained_bytes_max", retained_bytes_max, 0)
         self._clock = _clock.source(clock)
         self._stamps = _clock.HybridLogicalClock(self._clock, folder=None if folder is None else os.fspath(folder))
         try:
-            self._core = _bus.Bus(name, self._stamps, topics_max=topics_max)
+            self._core = _bus.Bus(name, self._stamps, topics_max=topics_max, retained_bytes_max=retained_bytes_max)
         except BaseException:
             self._stamps.close()
             raise
@@ -115,8 +120,8 @@ class Fabric:
         self._guard_handlers: dict[str, Handler] = {}
         self._sources: list[RunningSource] = []
         self._sinks: list[RunningSink] = []
-        _OPEN.add(self)
-        _OPEN_BUSES.add(self._core)
+        OPEN_FABRICS.add(self)
+        OPEN_BUSES.add(self._core)
 
     # What runs its parts; a kind of node may choose otherwise
     def _make_handlers(self) -> Handlers:
@@ -167,6 +172,7 @@ class Fabric:
         deadline: Duration | datetime | _clock.Stamp | None = None,
         headers: Mapping[str, Any] | None = None,
         time: int | None = None,
+        retain: bool = False,
     ) -> None:
         """Publish one event.
 
@@ -184,6 +190,8 @@ class Fabric:
             What travels beside the payload.
         time
             A recorded time in nanoseconds since the Unix epoch; by default the event happens now.
+        retain
+            Keep it as the last value of its topic, in the place of the one before, for subscriptions to come.
 
         Raises
         ------
@@ -198,7 +206,7 @@ class Fabric:
         ClosedError
             The fabric is closed.
         """
-        self._core.publish(topic, payload, priority, deadline, headers, time)
+        self._core.publish(topic, payload, priority, deadline, headers, time, retain)
 
     def publish_many(
         self,
@@ -208,12 +216,13 @@ class Fabric:
         priority: str | int | None = None,
         deadline: Duration | datetime | _clock.Stamp | None = None,
         headers: Mapping[str, Any] | None = None,
+        retain: bool = False,
     ) -> int:
         """Publish each payload of an iterable as an event; return how many.
 
         Parameters
         ----------
-        topic, priority, deadline, headers
+        topic, priority, deadline, headers, retain
             As for `publish`; they hold for every event.
         payloads
             The payloads.
@@ -221,7 +230,7 @@ class Fabric:
         if not isinstance(payloads, Iterable):
             hint = "it must be an iterable of payloads, each of which becomes an event"
             raise ArgumentError(f"payloads is {payloads!r}; {hint}", argument="payloads", value=payloads, hint=hint)
-        publisher = _bus.Publisher(self._core, topic)
+        publisher = _bus.Publisher(self._core, topic, retain=checked_flag("retain", retain))
         return publisher.publish_many(payloads, priority=priority, deadline=deadline, headers=headers)
 
     async def publish_async(self, topic: str, payload: object, **options: Any) -> None:
@@ -241,7 +250,14 @@ class Fabric:
         if blocked is not None:
             await wait_for_room(self._core, blocked)
 
-    def publisher(self, topic: str, *, schema: object | None = None, priority: str | int | None = None) -> Publisher:
+    def publisher(
+        self,
+        topic: str,
+        *,
+        schema: object | None = None,
+        priority: str | int | None = None,
+        retain: bool = False,
+    ) -> Publisher:
         """Make a handle for publishing on one topic; it is faster than naming the topic each time.
 
         Parameters
@@ -252,6 +268,8 @@ class Fabric:
             ``"arrow"`` where every payload must export Arrow, or an Arrow schema that each must have.
         priority
             The priority of its events, where a publish states none.
+        retain
+            Keep each of its events as the last value of the topic, for subscriptions to come.
 
         Examples
         --------
@@ -260,7 +278,8 @@ class Fabric:
         ...     probe = fabric.publisher("plant/7/temperature", priority="high")
         ...     probe.publish(21.5)
         """
-        return Publisher(self._core, topic, schema=schema, priority=priority)
+        checked_flag("retain", retain)
+        return Publisher(self._core, topic, schema=schema, priority=priority, retain=retain)
 
     # Receiving
 
@@ -275,6 +294,8 @@ class Fabric:
         block_timeout: Duration = "1 s",
         dead_letters_max: int = 1024,
         order: str = "publisher",
+        history: int = 1,
+        group: str | None = None,
         scope: str = "local",
     ) -> Subscription:
         """Receive the events of a set of topics.
@@ -299,6 +320,12 @@ class Fabric:
             ``"publisher"``: order holds per publisher and priority, and the most urgent comes first. ``"causal"``: no
             event comes before one that could have caused it, whatever their topics and priorities. Other orders are not
             in this version.
+        history
+            How many of the events that a topic keeps it gets first, of each topic: the last value by default; 0 for
+            none.
+        group
+            Share one subscription, and its events, with all others of this name: each event goes to one of them. They
+            give the same pattern and options.
         scope
             ``"local"``: this process. Other scopes are not in this version.
 
@@ -314,18 +341,22 @@ class Fabric:
         only("order", order, ("publisher", "causal"), ("deadline", "total"))
         only("scope", scope, ("local",), ("host", "network", "global"))
         checked_text("name", name, empty=True)
+        if group is not None:
+            checked_text("group", group, empty=False)
         if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
             pattern = list(pattern)
         return self._subscription_type(
             self._core,
             pattern,
             name=name,
-            capacity=_count("capacity", capacity),
-            capacity_bytes=None if capacity_bytes is None else _count("capacity_bytes", capacity_bytes),
+            capacity=checked_count("capacity", capacity, 1),
+            capacity_bytes=None if capacity_bytes is None else checked_count("capacity_bytes", capacity_bytes, 1),
             overflow=overflow,
             block_timeout_ns=_nanoseconds(block_timeout, "block_timeout"),
-            dead_letters_max=_count("dead_letters_max", dead_letters_max),
+            dead_letters_max=checked_count("dead_letters_max", dead_letters_max, 1),
             order=order,
+            history=checked_count("history", history, 0),
+            group=group,
         )
 
     def on(
@@ -366,6 +397,18 @@ class Fabric:
         ...     fabric.publish("plant/7/temperature", 21.5)
         plant/7/temperature 21.5
         """
+        return self._decorator(pattern, deadline, on_error, name, lambda handler: None, **options)
+
+    def _decorator(
+        self,
+        pattern: str | Pattern | Iterable[str | Pattern],
+        deadline: Duration | None,
+        on_error: str,
+        name: str | None,
+        prepare: Callable[[Handler], None],
+        **options: Any,
+    ) -> Callable[[_Function], _Function]:
+        """Make the decorator that adds a handler, once it is prepared."""
         if on_error not in ("continue", "stop"):
             hint = "it must be 'continue' or 'stop'"
             raise ArgumentError(f"on_error is {on_error!r}; {hint}", argument="on_error", value=on_error, hint=hint)
@@ -373,7 +416,9 @@ class Fabric:
 
         def decorate(function: _Function) -> _Function:
             called: str = name or getattr(function, "__qualname__", None) or repr(function)
-            self._handlers.add(self._handler(function, pattern, called, deadline_ns, on_error == "stop", **options))
+            handler = self._handler(function, pattern, called, deadline_ns, on_error == "stop", **options)
+            prepare(handler)
+            self._handlers.add(handler)
             return function
 
         return decorate
@@ -465,7 +510,9 @@ class Fabric:
             if name in self._guards and not self._guards[name].closed:
                 raise GuardError(f"there is a guard '{name}' already; give this one another name", guard=name)
             # Before the guard watches, so that the action misses no firing.
-            handler = None if call is None else self._handler(call, f"guard/{name}", f"guard {name}", deadline_ns)
+            handler = (
+                None if call is None else self._handler(call, f"guard/{name}", f"guard {name}", deadline_ns, history=0)
+            )
             try:
                 guard = make_guard(
                     self._core,
@@ -537,7 +584,7 @@ class Fabric:
         with self._lock:
             self._refuse_when_closed()
             subscription = self.subscribe(
-                tuple(sink.topics), name=f"sink {sink.name}", capacity=_SINK_CAPACITY, overflow="block"
+                tuple(sink.topics), name=f"sink {sink.name}", capacity=_SINK_CAPACITY, overflow="block", history=0
             )
             running = RunningSink(sink, self, subscription)
             if self._running:
@@ -664,7 +711,7 @@ class Fabric:
         finally:
             self._closed_ns = self._clock.now()
             self._stamps.close()
-            _OPEN.discard(self)
+            OPEN_FABRICS.discard(self)
         for each in self._core.subscriptions():
             if count := each["dropped"].get("closed", 0):
                 self._dropped[each["name"]] = self._dropped.get(each["name"], 0) + count
@@ -726,6 +773,8 @@ class Fabric:
             guards=tuple(guard.report() for guard in self._guards.values()),
             sources=tuple(source.report() for source in self._sources),
             sinks=tuple(sink.report() for sink in self._sinks),
+            requests=self._core.requests(),
+            retained=self._core.retention(),
         )
 
     def topics(self) -> Mapping[str, int]:
@@ -737,44 +786,7 @@ class Fabric:
             raise ClosedError(f"fabric '{self._name}' is closed", name=self._name)
 
 
-def _count(argument: str, value: object) -> int:
-    """A whole number of at least one, and not beyond what a machine can count."""
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63:
-        return value
-    hint = "it must be a whole number of at least 1, and less than 2^63"
-    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
-
-
 def _nanoseconds(duration: Duration, argument: str) -> int:
     from chronofabric.duration import nanoseconds
 
     return nanoseconds(duration, argument=argument)
-
-
-_OPEN = WeakSet()
-_OPEN_BUSES = WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close what is open before the interpreter ends, so that no thread of a node meets its ruins."""
-    for fabric in list(_OPEN):
-        fabric.close(drain=0.2)
-    # What a subscription or a publisher kept alive, although its fabric is gone.
-    for bus in list(_OPEN_BUSES):
-        bus.close()
-    # Whoever waited was woken, and gets the time to leave.
-    until_s = _time.monotonic() + 1.0
-    while (_bus.waiting() or _bus.calling()) and _time.monotonic() < until_s:
-        _time.sleep(0.001)  # noqa: TID251 - those who were woken need real time to leave
-
-
-def _forked() -> None:
-    """In a forked child: its objects belong to the parent."""
-    _bus.forked()
-    _OPEN.clear()
-    _OPEN_BUSES.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)

@@ -3,6 +3,7 @@
 use crate::books::Reason;
 use crate::cell::{Extras, Parts, Payload, Share, Shares};
 use crate::error::BusError;
+use crate::retained::{Retained, Retention};
 use crate::ring::{Access, Concurrent};
 use crate::signal::Wake;
 use crate::snapshot::Snapshot;
@@ -31,27 +32,29 @@ pub struct NewEvent<P: Payload> {
     pub extras: Option<Box<Extras<P>>>,
     /// A recorded time, where the event did not happen now.
     pub time_ns: Option<i64>,
+    /// Whether its topic keeps it for subscribers to come, if `Bus::retain` has told the topic so.
+    pub retain: bool,
 }
 
 impl<P: Payload> NewEvent<P> {
     /// An event of normal priority, without deadline and headers, that happens now.
     pub fn new(payload: P) -> Self {
-        Self { payload, priority: PRIORITY_NORMAL, extras: None, time_ns: None }
+        Self { payload, priority: PRIORITY_NORMAL, extras: None, time_ns: None, retain: false }
     }
 }
 
 impl<P: Payload> NewEvent<P> {
     #[inline(always)]
     fn parts(self, observed: Observed, batch: bool) -> Parts<P> {
-        let Self { payload, priority, extras, time_ns } = self;
+        let Self { payload, priority, extras, time_ns, retain: _ } = self;
         let Observed { stamp, time_ns: time, .. } = observed;
-        Parts { payload, extras, priority, recorded: time_ns.is_some(), batch, stamp, time_ns: time }
+        Parts { payload, extras, priority, recorded: time_ns.is_some(), batch, retained: false, stamp, time_ns: time }
     }
 
     /// One event of it, where it is a batch.
     fn part(&self, place: usize) -> Self {
         let extras = self.extras.as_ref().map(|extras| extras.share());
-        Self { payload: self.payload.part(place), priority: self.priority, extras, time_ns: self.time_ns }
+        Self { payload: self.payload.part(place), extras, ..*self }
     }
 }
 
@@ -247,6 +250,7 @@ pub(crate) struct Core {
     pub(crate) source: TimeSource,
     pub(crate) clock: Arc<HybridLogicalClock>,
     pub(crate) closed: AtomicBool,
+    pub(crate) retention: Retention,
 }
 
 /// The subscriptions and taps of a route.
@@ -260,18 +264,25 @@ pub(crate) struct Route<P: Payload> {
     measured: bool,
     /// Whether any of the subscriptions wants causal order.
     causal: bool,
+    /// Whether the topic keeps events for subscribers to come.
+    retaining: bool,
     /// Whether publishing on it runs no foreign code, and all who take part hold the lock that exclusive access stands for.
     exclusive: bool,
 }
 
 impl<P: Payload> Route<P> {
     /// `shared` where the topic itself is used by those who do not hold the lock.
-    pub(crate) fn new(subscriptions: Vec<Arc<Subscription<P>>>, taps: Vec<Arc<dyn Tap<P>>>, shared: bool) -> Self {
+    pub(crate) fn new(
+        subscriptions: Vec<Arc<Subscription<P>>>,
+        taps: Vec<Arc<dyn Tap<P>>>,
+        shared: bool,
+        retaining: bool,
+    ) -> Self {
         let measured = subscriptions.iter().any(|subscription| subscription.options().capacity_bytes.is_some());
         let shared = shared || subscriptions.iter().any(|subscription| subscription.is_shared());
         let causal = subscriptions.iter().any(|subscription| subscription.causal().is_some());
-        let exclusive = !shared && !measured && !causal && taps.is_empty();
-        Self { subscriptions, taps, measured, causal, exclusive }
+        let exclusive = !shared && !measured && !causal && !retaining && taps.is_empty();
+        Self { subscriptions, taps, measured, causal, retaining, exclusive }
     }
 
     /// A receiver that waits for its turn, unless it was too slow to be waited for.
@@ -299,7 +310,7 @@ impl<P: Payload> Route<P> {
 
     /// Whether publishing on it runs no foreign code, and takes no lock.
     fn is_plain(&self) -> bool {
-        !self.measured && !self.causal && self.taps.is_empty()
+        !self.measured && !self.causal && !self.retaining && self.taps.is_empty()
     }
 }
 
@@ -317,8 +328,10 @@ pub struct Topic<P: Payload> {
     published_beside: AtomicU64,
     /// Whether it is published on by those who do not hold the lock that exclusive access stands for.
     shared: AtomicBool,
-    /// The critical section of a guarded topic.
-    section: Mutex<()>,
+    /// Whether it keeps events; changed only while routes are arranged.
+    retaining: AtomicBool,
+    /// The critical section of a topic that is guarded or keeps events, and what it keeps.
+    pub(crate) section: Mutex<Retained<P>>,
 }
 
 /// After how many events of a topic its publisher looks whether somebody waits for its turn to receive them. Their cells
@@ -336,12 +349,13 @@ impl<P: Payload> Topic<P> {
         Self {
             info,
             core,
+            retaining: AtomicBool::new(route.retaining),
             route: Snapshot::new(route),
             last_time_ns: AtomicI64::new(i64::MIN),
             published: AtomicU64::new(0),
             published_beside: AtomicU64::new(0),
             shared: AtomicBool::new(false),
-            section: Mutex::new(()),
+            section: Mutex::default(),
         }
     }
 
@@ -362,10 +376,18 @@ impl<P: Payload> Topic<P> {
         self.shared.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn is_retaining(&self) -> bool {
+        self.retaining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_retaining(&self, retaining: bool) {
+        self.retaining.store(retaining, Ordering::Relaxed);
+    }
+
     /// Changes where its events go, which taps see them. Every publish that begins after this takes the new route.
     pub(crate) fn rearrange(&self, change: impl FnOnce(&Route<P>) -> Arrangement<P>) {
         let (subscriptions, taps) = change(&self.route.load());
-        self.route.replace(Route::new(subscriptions, taps, self.is_shared()));
+        self.route.replace(Route::new(subscriptions, taps, self.is_shared(), self.is_retaining()));
     }
 
     /// The subscriptions that its events go to at this moment.
@@ -391,6 +413,18 @@ impl<P: Payload> Topic<P> {
     /// How many subscriptions its events go to.
     pub fn receivers(&self) -> usize {
         self.route.load().subscriptions.len()
+    }
+
+    /// What the subscriptions are called that its events go to.
+    pub fn subscription_names(&self) -> Vec<String> {
+        self.route.load().subscriptions.iter().map(|each| each.options().name.to_string()).collect()
+    }
+
+    /// Whether there are subscriptions that its events go to, and the thread of this number is the one that received last
+    /// from each of them.
+    pub fn is_received_only_by(&self, thread: u64) -> bool {
+        let route = self.route.load();
+        !route.subscriptions.is_empty() && route.subscriptions.iter().all(|each| each.receiver() == thread)
     }
 
     /// Publishes an event. The caller drops the victims and sees to the blocked ones of `outcome`.
@@ -429,7 +463,8 @@ impl<P: Payload> Topic<P> {
             Ok(observed) => observed,
             Err(error) => return Unfinished::failed(error),
         };
-        let parts = Parts { payload, extras: None, priority, recorded: false, batch: false, stamp, time_ns };
+        let (recorded, batch, retained) = (false, false, false);
+        let parts = Parts { payload, extras: None, priority, recorded, batch, retained, stamp, time_ns };
         let burst = self.count(1);
         let mut unfinished = None;
         // One subscription goes straight through: what is kept for several would be kept in memory.
@@ -539,7 +574,7 @@ impl<P: Payload> Topic<P> {
         route.exclusive.then_some(route)
     }
 
-    /// Publishes where others publish at the same time, or guards watch.
+    /// Publishes where others publish at the same time, guards watch, or the topic keeps events.
     fn publish_shared(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
         let Some(borrowed) = self.route.borrow() else { return self.publish_beside(event, outcome) };
         let route = borrowed.get();
@@ -562,18 +597,18 @@ impl<P: Payload> Topic<P> {
     fn publish_beside(&self, mut event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
         let route = self.route.load();
         self.published_beside.fetch_add(1, Ordering::Relaxed);
-        if route.measured {
-            // May run foreign code, and so comes before the critical section of a guarded topic.
+        if route.measured || route.retaining {
+            // May run foreign code, and so comes before the critical section.
             event.payload.measure();
         }
-        if route.taps.is_empty() {
+        if route.taps.is_empty() && !route.retaining {
             let observed = self.observe(Concurrent, event.time_ns, 1)?;
             self.push_beside(&route, event.parts(observed, false), outcome);
             self.settle(Concurrent, &route, outcome);
             outcome.wake();
             return Ok(observed.stamp);
         }
-        self.publish_guarded(&route, event, outcome)
+        self.publish_in_section(&route, event, outcome)
     }
 
     /// Time and stamp of an event that enters now; of several, the first stamp.
@@ -600,7 +635,7 @@ impl<P: Payload> Topic<P> {
 
     #[cold]
     #[inline(never)]
-    fn publish_guarded(
+    fn publish_in_section(
         &self,
         route: &Route<P>,
         event: NewEvent<P>,
@@ -617,7 +652,7 @@ impl<P: Payload> Topic<P> {
             samples.push(tap.sample(&event.payload, &mut values).then_some(values));
         }
         let mut firings: SmallVec<[(usize, Firing); 2]> = SmallVec::new();
-        let section = lock(&self.section);
+        let mut retained = lock(&self.section);
         let entered_ns = core.source.now_ns();
         let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
         let time_ns = self.not_before_last(event.time_ns, entered_ns);
@@ -627,9 +662,18 @@ impl<P: Payload> Topic<P> {
                 firings.push((index, firing));
             }
         }
-        self.push_beside(route, event.parts(observed, false), outcome);
-        drop(section);
-        self.settle(Concurrent, route, outcome);
+        // Who has subscribed since has been given what is kept, and gets this too.
+        let reloaded = route.retaining.then(|| self.route.load());
+        let arranged: &Route<P> = reloaded.as_ref().map_or(route, |reloaded| reloaded);
+        let retain = event.retain;
+        let parts = event.parts(observed, false);
+        if arranged.retaining && retained.wants(retain) {
+            retained.keep(&core.retention, &self.info, &parts, &mut outcome.victims);
+        }
+        self.push_beside(arranged, parts, outcome);
+        drop(retained);
+        self.settle(Concurrent, arranged, outcome);
+        drop(reloaded);
         outcome.wake();
         outcome.depth += 1;
         for (index, firing) in firings {

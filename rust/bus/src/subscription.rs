@@ -83,6 +83,8 @@ pub struct SubscriptionOptions {
     pub dead_letters_max: usize,
     /// In which order it hands out.
     pub order: Order,
+    /// How many of the last events that a topic keeps it is given first, of each topic.
+    pub history: usize,
 }
 
 impl Default for SubscriptionOptions {
@@ -95,6 +97,7 @@ impl Default for SubscriptionOptions {
             block_timeout_ns: 1_000_000_000,
             dead_letters_max: 1024,
             order: Order::Publisher,
+            history: 1,
         }
     }
 }
@@ -253,6 +256,11 @@ impl<P: Payload> Subscription<P> {
     /// The thread that received last, zero for none.
     pub fn receiver(&self) -> u64 {
         self.receiver.load(Ordering::Relaxed)
+    }
+
+    /// Says which thread is going to receive, before it has.
+    pub fn serve_in(&self, thread: u64) {
+        self.receiver.store(thread, Ordering::Relaxed);
     }
 
     /// How many events wait.
@@ -426,6 +434,19 @@ impl<P: Payload> Subscription<P> {
             self.ledger.evict(Reason::Overflow);
             victims.push(victim);
         }
+    }
+
+    /// Offers an event that its topic has kept to a subscription that nobody has in hand yet: there is nobody to wait for.
+    pub(crate) fn offer_retained(&self, event: &Share<P>, victims: &mut Victims<P>) {
+        let priority = event.priority();
+        let offer = match self.causal() {
+            None => self.offer(Concurrent, event.clone(), priority, victims),
+            Some(causal) => self.offer_retained_in_order(causal, event, victims),
+        };
+        if let Offer::Full(event) = offer {
+            self.abandon(event, Reason::WouldDeadlock, victims);
+        }
+        self.ledger.replay();
     }
 
     /// To the dead letters where the policy keeps them, otherwise dropped.

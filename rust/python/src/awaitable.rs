@@ -123,7 +123,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 const PUBLISH_DOC: &CStr =
-    c"publish_async($self, /, payload, *, priority=None, deadline=None, headers=None, time=None)\n--\n\n\
+    c"publish_async($self, /, payload, *, priority=None, deadline=None, headers=None, time=None, retain=False)\n--\n\n\
     Publishes one payload; waits for room without blocking the event loop.";
 
 fn slot(slot: c_int, pfunc: *mut c_void) -> ffi::PyType_Slot {
@@ -422,7 +422,7 @@ unsafe fn receive_otherwise(this: *mut Awaitable, result: *mut *mut ffi::PyObjec
                 let shared = subscription.get();
                 shared.node.check(py)?;
                 // Before the last look: what was accepted before the end is still handed out.
-                let closed = shared.core.is_closed();
+                let closed = shared.is_closed();
                 if let Some(received) = shared.try_receive(py) {
                     event = event_type::create(py, received)?.into_ptr();
                     return Ok(null_mut());

@@ -15,11 +15,12 @@ use crate::causality::VectorClock;
 use crate::clock::Stamp;
 use crate::node::Event;
 use crate::payload::{Content, interpreter};
+use crate::request;
 use chronofabric_bus::Payload;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyMappingProxy, PyString, PyType};
+use pyo3::types::{PyBool, PyDict, PyMappingProxy, PyString, PyType};
 use std::ffi::{CStr, c_void};
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
@@ -131,11 +132,13 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
     getters.push(ffi::PyGetSetDef::default());
     // The type refers to them for as long as the process runs.
     let getters = Box::leak(getters.into_boxed_slice());
+    let methods = Box::leak(Box::new(methods()));
     let slot = |slot, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
     let mut slots = [
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
         slot(ffi::Py_tp_getset, getters.as_mut_ptr().cast()),
+        slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
         slot(ffi::Py_tp_doc, c"One event. Immutable, and shared by all who receive it.".as_ptr().cast_mut().cast()),
         slot(0, std::ptr::null_mut()),
     ];
@@ -255,7 +258,10 @@ getter!(vector_clock, |py, event| match event.provenance() {
     None => Ok(py.None().into_bound(py)),
 });
 
-const GETTERS: [(&CStr, &CStr, Getter); 9] = [
+getter!(retained, |py, event| Ok(PyBool::new(py, event.is_retained()).to_owned().into_any()));
+getter!(is_request, |py, event| Ok(PyBool::new(py, request::is_request(event)).to_owned().into_any()));
+
+const GETTERS: [(&CStr, &CStr, Getter); 11] = [
     (c"topic", c"The topic it was published on.", topic),
     (c"payload", c"What was published.", payload),
     (c"stamp", c"When it entered the fabric, on the hybrid logical clock of its node.", stamp),
@@ -265,7 +271,44 @@ const GETTERS: [(&CStr, &CStr, Getter); 9] = [
     (c"deadline", c"When it should have been acted on, in nanoseconds since the Unix epoch.", deadline),
     (c"headers", c"What travels beside the payload.", headers),
     (c"vector_clock", c"How many events of each node lie in its past, where causal order was asked for.", vector_clock),
+    (c"retained", c"Whether its topic had kept it, from before its receiver subscribed.", retained),
+    (c"is_request", c"Whether somebody waits, or waited, for an answer.", is_request),
 ];
+
+macro_rules! method {
+    ($name:ident, $answer:path) => {
+        unsafe extern "C" fn $name(object: *mut ffi::PyObject, given: *mut ffi::PyObject) -> *mut ffi::PyObject {
+            // SAFETY: called by the interpreter as a method of this type, with a reference that its caller holds.
+            unsafe {
+                with_event(object, |py, event| {
+                    let answered = $answer(event, &Borrowed::from_ptr(py, given))?;
+                    Ok(PyBool::new(py, answered).to_owned().into_any())
+                })
+            }
+        }
+    };
+}
+
+method!(reply, request::reply);
+method!(reply_error, request::reply_error);
+
+fn methods() -> [ffi::PyMethodDef; 3] {
+    let method = |name: &'static CStr, doc: &'static CStr, method| ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: method },
+        ml_flags: ffi::METH_O,
+        ml_doc: doc.as_ptr(),
+    };
+    [
+        method(c"reply", c"reply($self, value, /)\n--\n\nAnswers a request.", reply),
+        method(
+            c"reply_error",
+            c"reply_error($self, error, /)\n--\n\nAnswers a request with an exception.",
+            reply_error,
+        ),
+        ffi::PyMethodDef::zeroed(),
+    ]
+}
 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter as a slot of this type.

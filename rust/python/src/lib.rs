@@ -18,6 +18,7 @@ mod errors;
 mod event;
 #[allow(unsafe_code)]
 mod event_type;
+mod groups;
 mod guard;
 #[allow(unsafe_code)]
 mod hot;
@@ -27,6 +28,7 @@ mod node;
 #[allow(unsafe_code)]
 mod payload;
 mod publisher;
+mod request;
 mod settings;
 mod subscription;
 mod timer;

@@ -1,7 +1,9 @@
 //! What all objects of one node share, and what holds for the whole process: forks and threads.
 
 use crate::errors;
+use crate::groups::Groups;
 use crate::payload::Content;
+use crate::request::Requests;
 use chronofabric_bus::{BusError, Receiver, Subscription};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -52,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) bus: Bus,
     /// What was closed with the node, kept for its last report.
     pub(crate) closed: Mutex<Vec<Arc<Subscription<Content>>>>,
+    pub(crate) groups: Groups,
+    pub(crate) requests: Arc<Requests>,
     forks: u32,
     pid: u32,
 }
@@ -59,7 +63,8 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(name: String, bus: Bus) -> Self {
         let forks = FORKS.load(Ordering::Relaxed);
-        Self { name, bus, closed: Mutex::default(), forks, pid: std::process::id() }
+        let (groups, requests) = (Groups::default(), Arc::new(Requests::new()));
+        Self { name, bus, closed: Mutex::default(), groups, requests, forks, pid: std::process::id() }
     }
 
     /// Refuses to work in a forked child: the threads and the waiters of the node stayed in the parent.
@@ -181,6 +186,12 @@ fn new_thread_number() -> u64 {
     let number = NUMBER.try_with(|number| number.0).unwrap_or(u64::MAX);
     NUMBER_HERE.set(number);
     number
+}
+
+/// The number of the calling thread, as [`Subscription::receiver`] has it.
+#[pyfunction]
+pub(crate) fn current_thread() -> u64 {
+    thread_number()
 }
 
 /// Whether the thread of a number, other than the calling one, still lives.

@@ -90,6 +90,7 @@ pub(crate) enum Value {
 
 impl Payload for Content {
     type Headers = Py<PyDict>;
+    type Reply = crate::request::Handle;
     type Face = Face;
 
     fn pool() -> &'static Pool<Self> {

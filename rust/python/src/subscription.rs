@@ -14,7 +14,7 @@ use chronofabric_bus::{
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) type Core = chronofabric_bus::Subscription<Content>;
@@ -130,6 +130,10 @@ pub(crate) struct Subscription {
     pub(crate) node: Arc<Node>,
     /// How many events had been received when somebody last began to wait.
     received: AtomicU64,
+    /// The group whose subscription it shares.
+    group: Option<Box<str>>,
+    /// Whether it was closed by itself; others of its group may go on.
+    left: AtomicBool,
 }
 
 /// Waits until a subscription has something to do.
@@ -138,6 +142,7 @@ pub(crate) struct Subscription {
 /// does not pause: taking the interpreter at the first event would only mean to sleep until the publisher lets it go, and
 /// waking from that sleep costs as much as receiving a thousand events.
 struct Ready<'a> {
+    subscription: &'a Subscription,
     core: &'a Core,
     /// How long it is awake for a burst; none where none is expected.
     burst: Option<Duration>,
@@ -161,26 +166,26 @@ impl<'a> Ready<'a> {
         let capacity = core.options().capacity as u64;
         let is_burst = at_once >= (capacity.min(BURST) / BURST_SHARE).max(BURST_MIN);
         let burst = is_burst.then(|| BURST_EACH.saturating_mul(at_once.try_into().unwrap_or(u32::MAX)).min(PATIENCE));
-        Self { core, burst, pending: 0, since: Instant::now() }
+        Self { subscription, core, burst, pending: 0, since: Instant::now() }
     }
 }
 
 impl Condition for Ready<'_> {
     fn check(&mut self, _py: Python<'_>) -> bool {
-        self.core.is_ready()
+        self.subscription.is_ready()
     }
     fn is_true(&self) -> bool {
-        self.core.is_ready()
+        self.subscription.is_ready()
     }
     fn glance(&mut self) -> bool {
-        let ready = self.core.is_ready();
+        let ready = self.subscription.is_ready();
         if !ready || self.burst.is_none() {
             return ready;
         }
         let pending = self.core.pending();
         // A full ring is not enough: the publisher notices it with its next event, and only then lets the interpreter go.
         let waiting = self.core.waiting().publishers.load(Ordering::Relaxed) > 0;
-        if self.core.is_closed() || waiting {
+        if self.subscription.is_closed() || waiting {
             return true;
         }
         if pending != self.pending {
@@ -195,7 +200,7 @@ impl Condition for Ready<'_> {
     fn waits(&self, waits: bool) {
         let waiting = self.core.waiting();
         count(&waiting.receivers, waits);
-        if waits && !self.core.is_ready() {
+        if waits && !self.subscription.is_ready() {
             // It has caught up: worth waiting for.
             waiting.impatient.store(false, Ordering::Relaxed);
         }
@@ -227,7 +232,20 @@ pub(crate) enum Received {
 impl Subscription {
     #[inline(always)]
     pub(crate) fn try_receive(&self, py: Python<'_>) -> Option<Event> {
+        if self.left.load(Ordering::Relaxed) {
+            return None;
+        }
         self.core.try_receive(interpreter(py), receiver(), || self.node.bus.source().now_ns())
+    }
+
+    /// Whether nothing more can be received by it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.left.load(Ordering::Relaxed) || self.core.is_closed()
+    }
+
+    /// Whether receiving would not wait.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.left.load(Ordering::Relaxed) || self.core.is_ready()
     }
 
     pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Received> {
@@ -243,7 +261,7 @@ impl Subscription {
     fn next_waiting(&self, py: Python<'_>, deadline_ns: Option<i64>) -> PyResult<Received> {
         loop {
             // Before the last look: what was accepted before the end is still handed out.
-            let closed = self.core.is_closed();
+            let closed = self.is_closed();
             if let Some(event) = self.try_receive(py) {
                 return Ok(Received::Event(event));
             }
@@ -289,7 +307,7 @@ fn count_of(value: &Bound<'_, PyAny>, argument: &str, least: usize) -> PyResult<
 #[pymethods]
 impl Subscription {
     #[new]
-    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order))]
+    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order, history, group = None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         bus: &Bound<'_, crate::bus::Bus>,
@@ -301,6 +319,8 @@ impl Subscription {
         block_timeout_ns: i64,
         dead_letters_max: usize,
         order: &Bound<'_, PyAny>,
+        history: usize,
+        group: Option<&str>,
     ) -> PyResult<Self> {
         let py = bus.py();
         let node = Arc::clone(&bus.get().node);
@@ -322,11 +342,22 @@ impl Subscription {
             _ => return Err(errors::argument(py, "order", order, "it must be 'publisher' or 'causal'")),
         };
         let pattern = pattern_of(pattern)?;
-        let name = if name.is_empty() { pattern.text().into() } else { name.into() };
-        let options =
-            SubscriptionOptions { name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order };
-        let core = node.bus.subscribe(pattern, options).map_err(|error| node.error(py, &error))?;
-        Ok(Self { core, node, received: AtomicU64::new(0) })
+        let name = if name.is_empty() { group.unwrap_or(pattern.text()).into() } else { name.into() };
+        let options = SubscriptionOptions {
+            name,
+            capacity,
+            capacity_bytes,
+            overflow,
+            block_timeout_ns,
+            dead_letters_max,
+            order,
+            history,
+        };
+        let core = match group {
+            Some(group) => node.join(py, group, pattern, options)?,
+            None => node.bus.subscribe(pattern, options).map_err(|error| node.error(py, &error))?,
+        };
+        Ok(Self { core, node, received: AtomicU64::new(0), group: group.map(Into::into), left: AtomicBool::new(false) })
     }
 
     /// The next event; waits for it.
@@ -356,7 +387,7 @@ impl Subscription {
     /// The next event if there is one now.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.node.check(py)?;
-        let closed = self.core.is_closed();
+        let closed = self.is_closed();
         match self.try_receive(py) {
             Some(event) => event_type::create(py, event).map(Some),
             None if closed => Err(self.closed_error(py)),
@@ -419,13 +450,24 @@ impl Subscription {
     /// Whether it or its fabric was closed.
     #[getter]
     fn closed(&self) -> bool {
-        self.core.is_closed()
+        self.is_closed()
     }
 
     /// Whether receiving would not wait.
     #[getter]
     fn ready(&self) -> bool {
-        self.core.is_ready()
+        self.is_ready()
+    }
+
+    /// The group whose events it shares; `None` where it has all for itself.
+    #[getter]
+    fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    /// Says that the thread of a number is going to receive, before it has.
+    fn serve_in(&self, receiver: u64) {
+        self.core.serve_in(receiver);
     }
 
     /// How many events wait.
@@ -530,12 +572,18 @@ impl Subscription {
 impl Subscription {
     fn take_batch(&self, py: Python<'_>, limit: usize) -> Batch {
         let now_ns = || self.node.bus.source().now_ns();
+        let limit = if self.left.load(Ordering::Relaxed) { 0 } else { limit };
         Batch::new(self.core.try_receive_many(interpreter(py), receiver(), limit, now_ns))
     }
 
     fn leave(&self) {
-        let mut victims = Victims::new();
-        self.node.bus.unsubscribe(&self.core, Reason::Unsubscribed, &mut victims);
+        if self.left.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match &self.group {
+            Some(group) => self.node.leave_group(group, &self.core),
+            None => self.node.bus.unsubscribe(&self.core, Reason::Unsubscribed, &mut Victims::new()),
+        }
     }
 }
 
@@ -543,7 +591,7 @@ impl Drop for Subscription {
     /// A subscription that nobody can receive from any more is left.
     fn drop(&mut self) {
         // In a forked child a lock may be held by a thread that does not exist here.
-        if !self.node.is_forked() && !self.core.is_closed() {
+        if !self.node.is_forked() && !self.is_closed() {
             self.leave();
         }
     }
@@ -586,7 +634,7 @@ impl Batches {
         let subscription = self.subscription.get();
         subscription.node.check(py)?;
         loop {
-            let closed = subscription.core.is_closed();
+            let closed = subscription.is_closed();
             let batch = subscription.take_batch(py, self.size);
             if !batch.is_empty() {
                 return Ok(Some(batch));

@@ -11,6 +11,7 @@ use crate::node::{Node, detached, lock, thread_ident};
 use crate::subscription::Subscription;
 use chronofabric_bus::Wake;
 use pyo3::prelude::*;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -80,6 +81,13 @@ impl Parker {
 
 thread_local! {
     static PARKER: Arc<Parker> = Parker::here();
+    static HANDED_OVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that somebody was woken whom the next wait of this thread depends on, as one who asks and one who answers do on each
+/// other by turns. That wait begins by letting others run: who was woken may be meant to run on this very core.
+pub(crate) fn hand_over() {
+    HANDED_OVER.set(true);
 }
 
 /// Something to wait for.
@@ -146,7 +154,13 @@ pub(crate) fn wait(
             _ => slice,
         };
         condition.waits(true);
-        detached(py, || wait_detached(condition, &parker, spins, slice));
+        let hands_over = HANDED_OVER.take();
+        detached(py, || {
+            if hands_over {
+                std::thread::yield_now();
+            }
+            wait_detached(condition, &parker, spins, slice);
+        });
         condition.waits(false);
         condition.disarm(&wake);
         if main {
@@ -266,6 +280,23 @@ impl Wake for Shared {
     }
 }
 
+impl Shared {
+    /// Whether there is a number to take before long, as there is where one asks again whom this thread has just answered.
+    fn comes_soon(&self) -> bool {
+        std::thread::yield_now();
+        let started = Instant::now();
+        while spins() > 0 && started.elapsed() < AWAKE {
+            if !lock(&self.inbox).tokens.is_empty() {
+                return true;
+            }
+            for _ in 0..PAUSES {
+                std::hint::spin_loop();
+            }
+        }
+        false
+    }
+}
+
 impl Wakeups {
     fn wake(&self) -> Arc<dyn Wake> {
         Arc::<Shared>::clone(&self.shared)
@@ -281,11 +312,11 @@ impl Wakeups {
 
     /// Registers a subscription under a number, for the next time it has something to do.
     fn watch(&self, subscription: &Bound<'_, Subscription>, token: u64) {
-        let subscription = &subscription.get().core;
-        let wake = self.wake();
-        subscription.items().arm(Arc::clone(&wake), token);
+        let subscription = subscription.get();
+        let (items, wake) = (subscription.core.items(), self.wake());
+        items.arm(Arc::clone(&wake), token);
         if subscription.is_ready() {
-            subscription.items().disarm(&wake, token);
+            items.disarm(&wake, token);
             wake.wake(token);
         }
     }
@@ -305,6 +336,16 @@ impl Wakeups {
         blocked.get().disarm(&self.wake(), token);
     }
 
+    /// Registers a request that waits for its answer.
+    fn watch_answer(&self, request: &Bound<'_, crate::request::Request>, token: u64) {
+        request.get().arm(&self.wake(), token);
+    }
+
+    /// Takes the registration of a request back.
+    fn unwatch_answer(&self, request: &Bound<'_, crate::request::Request>, token: u64) {
+        request.get().disarm(&self.wake(), token);
+    }
+
     /// Wakes who waits here, with a number of the caller's choice.
     fn wake_with(&self, token: u64) {
         self.shared.wake(token);
@@ -317,7 +358,11 @@ impl Wakeups {
             if !tokens.is_empty() {
                 return Ok(tokens);
             }
+            let hands_over = HANDED_OVER.take();
             detached(py, || {
+                if hands_over && self.shared.comes_soon() {
+                    return;
+                }
                 let mut inbox = lock(&self.shared.inbox);
                 inbox.sleepers += 1;
                 let waited = self.shared.changed.wait_timeout_while(inbox, SLICE, |inbox| inbox.tokens.is_empty());

@@ -7,14 +7,6 @@ use crate::subscription::Offer;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-impl<P: Payload> Parts<P> {
-    /// The same for another cell.
-    fn share(&self) -> Self {
-        let extras = self.extras.as_ref().map(|extras| extras.share());
-        Self { payload: self.payload.part(0), extras, ..*self }
-    }
-}
-
 impl<P: Payload> Topic<P> {
     /// Pushes an event to those first who want causal order. Each has a cell for itself, with its place in their domain;
     /// all others share one, as ever.

@@ -383,3 +383,33 @@ class TestGroups:
     def test_a_group_has_a_name(self, fabric, group):
         with pytest.raises(cf.ArgumentError, match="group is"):
             fabric.subscribe("jobs", group=group)
+
+
+class TestInASimulation:
+    def test_coroutine_handlers_ask_and_time_out_on_its_time(self):
+        with cf.testing.Simulation() as simulation:
+            node = simulation.fabric()
+            node.answers("double")(lambda event: 2 * event.payload)
+            silent = node.subscribe("silent")
+            seen = []
+
+            @node.on("go")
+            async def ask(event):
+                seen.append(await node.request_async("double", event.payload))
+                try:
+                    await node.request_async("silent", 1, timeout="5 s")
+                except cf.RequestTimeout:
+                    seen.append(simulation.clock.now())
+
+            node.publish("go", 2)
+            simulation.advance("10 s")
+            assert seen == [4, 5_000_000_000]
+            assert silent.pending == 1
+
+    def test_who_moves_the_time_is_told_that_it_would_wait_for_itself(self):
+        with cf.testing.Simulation() as simulation:
+            node = simulation.fabric()
+            node.answers("double")(lambda event: 2 * event.payload)
+            with pytest.raises(cf.WouldDeadlock, match="moves the simulation's time"):
+                node.request("double", 1)
+            assert node.topics() == {}

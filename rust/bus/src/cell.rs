@@ -460,6 +460,11 @@ impl<P: Payload> Share<P> {
         let _ = ManuallyDrop::new(other);
     }
 
+    /// What tells its cell from others, and how many references to it there are, one for each event.
+    pub(crate) fn references(&self) -> (usize, usize) {
+        (self.cell.addr().get(), self.cell().references.load(Ordering::Acquire) as usize)
+    }
+
     /// Whether nobody else refers to the cell.
     #[inline]
     fn is_sole(&self) -> bool {

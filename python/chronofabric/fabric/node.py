@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -43,6 +44,7 @@ _SINK_CAPACITY = 8192
 
 _logger = logging.getLogger("chronofabric.node")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Open = TypeVar("_Open")
 _OPEN: WeakSet[Fabric]
 _OPEN_BUSES: WeakSet[_bus.Bus]
 
@@ -723,7 +725,7 @@ class Fabric:
             topics={"count": len(topics), "published": sum(count for _, count in topics)},
             subscriptions=tuple(self._core.subscriptions()),
             handlers=tuple(handler.report() for handler in self._handlers.all),
-            guards=tuple(guard.report() for guard in self._guards.values()),
+            guards=tuple(guard.report() for guard in list(self._guards.values())),
             sources=tuple(source.report() for source in self._sources),
             sinks=tuple(sink.report() for sink in self._sinks),
         )
@@ -755,13 +757,20 @@ _OPEN = WeakSet()
 _OPEN_BUSES = WeakSet()
 
 
+def _listed(those: WeakSet[_Open]) -> list[_Open]:
+    """List a set that other threads may add to meanwhile."""
+    while True:
+        with contextlib.suppress(RuntimeError):
+            return list(those)
+
+
 @atexit.register
 def _close_all() -> None:
     """Close what is open before the interpreter ends, so that no thread of a node meets its ruins."""
-    for fabric in list(_OPEN):
+    for fabric in _listed(_OPEN):
         fabric.close(drain=0.2)
     # What a subscription or a publisher kept alive, although its fabric is gone.
-    for bus in list(_OPEN_BUSES):
+    for bus in _listed(_OPEN_BUSES):
         bus.close()
     # Whoever waited was woken, and gets the time to leave.
     until_s = _time.monotonic() + 1.0
@@ -777,4 +786,4 @@ def _forked() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(before=_bus.forking, after_in_parent=_bus.fork_over, after_in_child=_forked)

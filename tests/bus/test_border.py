@@ -288,23 +288,22 @@ def test_a_fork_comes_between_two_publishes_of_a_native_source():
     """The guard's function stands for any place in which such a publish can be: the child must not find it begun."""
     run_script("""
 import ctypes
-within = False
+begun = ended = 0
 @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_double)
 def act(time_ns, robustness):
-    global within
-    within = True
-    time.sleep(0.002)
-    within = False
+    global begun, ended
+    begun += 1
+    time.sleep(0.01)
+    ended += 1
 fabric = cf.Fabric("border")
 function = cf.NativeFunction(ctypes.cast(act, ctypes.c_void_p).value, keep=act)
-for turn in range(20):
-    fabric.guard(f"g{turn}", on="ticks", when=f"tick > {turn * 10 + 5}", do=function)
 ticker = core.Timer(fabric.core, "ticks", 1_000_000)
-for _ in range(20):
-    wait_for(lambda: within)
+for turn in range(20):
+    fabric.guard(f"g{turn}", on="ticks", when="tick >= 0", do=function)
+    wait_for(lambda: begun > turn)
     child = os.fork()
     if child == 0:
-        os._exit(within)
+        os._exit(begun - ended)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child found a publish begun"
 ticker.stop()
 fabric.close()

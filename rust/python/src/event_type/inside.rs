@@ -77,18 +77,27 @@ unsafe extern "C" {
     fn _Py_Dealloc(object: *mut ffi::PyObject);
 }
 
-/// One reference more. Inline, as the macro of the stable ABI of CPython 3.11 is; PyO3 calls a function.
-///
-/// What lives for ever since 3.12 may be counted so, too. Its count begins in the billions, and later versions take it for
-/// immortal as long as it is large; what they do not count themselves moves it by one a time at most, and once it is no longer
-/// large they count it as we do.
+/// Whether an object lives for ever, as `None` and many others do since CPython 3.12: it is not counted, and the lower half of
+/// where its count would be is negative. What is counted has fewer references than that.
+#[inline(always)]
+unsafe fn is_immortal(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: the object lives.
+    cfg!(target_pointer_width = "64") && unsafe { (*object).ob_refcnt as i32 } < 0
+}
+
+/// One reference more. Inline, as the macro of the stable ABI of CPython 3.11 is; PyO3 calls a function. That macro counts what
+/// lives for ever, too, and later versions put up with it; here a payload such as `True` may come by billions of times.
 ///
 /// # Safety
 /// The object lives, and the thread is attached.
 #[inline(always)]
 pub(crate) unsafe fn incref(object: *mut ffi::PyObject) {
     // SAFETY: passed on.
-    unsafe { (*object).ob_refcnt += 1 };
+    unsafe {
+        if !is_immortal(object) {
+            (*object).ob_refcnt += 1;
+        }
+    }
 }
 
 /// One reference less; see [`incref`].
@@ -99,6 +108,9 @@ pub(crate) unsafe fn incref(object: *mut ffi::PyObject) {
 pub(crate) unsafe fn decref(object: *mut ffi::PyObject) {
     // SAFETY: passed on.
     unsafe {
+        if is_immortal(object) {
+            return;
+        }
         (*object).ob_refcnt -= 1;
         if (*object).ob_refcnt == 0 {
             _Py_Dealloc(object);

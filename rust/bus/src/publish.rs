@@ -100,7 +100,7 @@ pub struct Firing {
 pub struct Outcome<P: Payload> {
     /// Events to drop, once the caller holds nothing.
     pub victims: Victims<P>,
-    /// Receivers that are full and whose policy is to wait.
+    /// Events for receivers that are full and whose policy is to wait, in the order in which they were published.
     pub blocked: SmallVec<[Blocked<P>; 2]>,
     /// A receiver that waits while a burst of events has gathered for it: the caller may let it have its turn.
     pub gathered: Option<Arc<Subscription<P>>>,
@@ -120,6 +120,12 @@ impl<P: Payload> Outcome<P> {
     #[inline(always)]
     pub fn is_settled(&self) -> bool {
         self.victims.is_empty() && self.blocked.is_empty() && self.gathered.is_none() && !self.waking.spilled()
+    }
+
+    /// Whether an event for a subscription waits for room already, one that comes after it must not overtake.
+    #[inline(always)]
+    fn holds_up(&self, subscription: &Arc<Subscription<P>>, priority: u8) -> bool {
+        !self.blocked.is_empty() && self.blocked.iter().rev().any(|before| before.is_for(subscription, priority))
     }
 
     #[inline(always)]
@@ -190,6 +196,15 @@ impl<P: Payload> Blocked<P> {
     /// The full subscription.
     pub fn subscription(&self) -> &Arc<Subscription<P>> {
         &self.subscription
+    }
+
+    /// Whether its events and others wait for the same room, so that none may overtake those that came before it.
+    pub fn is_behind(&self, before: &Self) -> bool {
+        before.is_for(&self.subscription, self.priority)
+    }
+
+    fn is_for(&self, subscription: &Arc<Subscription<P>>, priority: u8) -> bool {
+        self.priority == priority && Arc::ptr_eq(&self.subscription, subscription)
     }
 
     /// Tries again; `true` when all events are in the ring, or the subscription was closed and has counted them.
@@ -691,7 +706,12 @@ impl<P: Payload> Topic<P> {
             return;
         }
         for (subscription, share) in route.subscriptions.iter().zip(shares) {
-            if let Offer::Full(rest) = subscription.offer(access, share, priority, &mut outcome.victims) {
+            let offered = if outcome.holds_up(subscription, priority) {
+                Offer::Full(share)
+            } else {
+                subscription.offer(access, share, priority, &mut outcome.victims)
+            };
+            if let Offer::Full(rest) = offered {
                 let subscription = Arc::clone(subscription);
                 outcome.blocked.push(Blocked { subscription, rest: Some(rest), priority });
             }

@@ -37,7 +37,9 @@ __all__ = [
     "Wakeups",
     "calling",
     "current_thread",
+    "fork_over",
     "forked",
+    "forking",
     "regex",
     "union",
     "validate_topic",
@@ -333,6 +335,12 @@ def waiting() -> int:
 
 def calling() -> int:
     """Return how many calls run Python code from Rust at this moment, such as a generator given to `publish_many`."""
+
+def forking() -> None:
+    """Tell the module that a fork is next, and wait until no thread publishes without the interpreter."""
+
+def fork_over() -> None:
+    """Tell the module that the fork is over, in the parent."""
 
 def forked() -> None:
     """Tell the module that this process was forked: what was made before refuses to work from now on."""

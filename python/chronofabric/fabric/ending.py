@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
 from chronofabric._core import bus as _bus
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OPEN_BUSES", "OPEN_FABRICS"]
 
+_Open = TypeVar("_Open")
+
 OPEN_FABRICS: WeakSet[Fabric] = WeakSet()
 """The fabrics that were not closed."""
 
@@ -22,12 +25,19 @@ OPEN_BUSES: WeakSet[_bus.Bus] = WeakSet()
 """All buses; a subscription or a publisher may keep one alive although its fabric is gone."""
 
 
+def _listed(those: WeakSet[_Open]) -> list[_Open]:
+    """List a set that other threads may add to meanwhile."""
+    while True:
+        with contextlib.suppress(RuntimeError):
+            return list(those)
+
+
 @atexit.register
 def _close_all() -> None:
     """Close what is open before the interpreter ends, so that no thread of a node meets its ruins."""
-    for fabric in list(OPEN_FABRICS):
+    for fabric in _listed(OPEN_FABRICS):
         fabric.close(drain=0.2)
-    for bus in list(OPEN_BUSES):
+    for bus in _listed(OPEN_BUSES):
         bus.close()
     # Whoever waited was woken, and gets the time to leave.
     until_s = time.monotonic() + 1.0
@@ -43,4 +53,4 @@ def _forked() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(before=_bus.forking, after_in_parent=_bus.fork_over, after_in_child=_forked)

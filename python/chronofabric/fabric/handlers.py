@@ -311,8 +311,8 @@ class ThreadedHandlers(Handlers):
 
         listen(self._wakeups, loop, serve)
         # What was announced before the loop listened.
-        for token in self._served:
-            self._wakeups.watch(self._served[token].subscription, token)
+        for token, handler in list(self._served.items()):
+            self._wakeups.watch(handler.subscription, token)
         serve()
         await stopped
         for task in self._tasks:

@@ -770,7 +770,7 @@ class Fabric(Requests, Retention):
             topics={"count": len(topics), "published": sum(count for _, count in topics)},
             subscriptions=tuple(self._core.subscriptions()),
             handlers=tuple(handler.report() for handler in self._handlers.all),
-            guards=tuple(guard.report() for guard in self._guards.values()),
+            guards=tuple(guard.report() for guard in list(self._guards.values())),
             sources=tuple(source.report() for source in self._sources),
             sinks=tuple(sink.report() for sink in self._sinks),
             requests=self._core.requests(),

@@ -491,6 +491,11 @@ impl<P: Payload> Share<P> {
         let _ = ManuallyDrop::new(other);
     }
 
+    /// What tells its cell from others, and how many references to it there are, one for each event.
+    pub(crate) fn references(&self) -> (usize, usize) {
+        (self.cell.addr().get(), self.cell().references.load(Ordering::Acquire) as usize)
+    }
+
     /// Whether nobody else refers to the cell.
     #[inline]
     fn is_sole(&self) -> bool {
@@ -620,8 +625,8 @@ pub struct Contents<P: Payload> {
 
 impl<P: Payload> Clone for Share<P> {
     fn clone(&self) -> Self {
-        // As for `Arc`: a new reference comes from an existing one, so no order is needed. The count cannot overflow: events
-        // and receivers are bounded to far less.
+        // As for `Arc`: a new reference comes from an existing one, so no order is needed. The count cannot overflow: see
+        // `REFERENCES_MAX`.
         self.cell().references.fetch_add(self.span.count(), Ordering::Relaxed);
         Self { ..*self }
     }
@@ -633,6 +638,14 @@ impl<P: Payload> Drop for Share<P> {
         Self { ..*self }.release(Concurrent);
     }
 }
+
+/// How many references a new cell may begin with: the number of its events times that of its receivers. The other half of
+/// what the count can hold is for references that are made later, each of which takes up memory of its own.
+#[cfg(not(test))]
+pub(crate) const REFERENCES_MAX: usize = 1 << 31;
+/// So few that a test reaches it.
+#[cfg(test)]
+pub(crate) const REFERENCES_MAX: usize = 64;
 
 /// The references to a new event, or to the events of a new batch: one share for each receiver. Their number is set in the
 /// cell from the start.
@@ -653,6 +666,7 @@ impl<P: Payload> Shares<P> {
         receivers: usize,
     ) -> Self {
         let left = receivers.max(1);
+        debug_assert!(left.saturating_mul(count as usize) <= REFERENCES_MAX);
         Self { cell: Cell::filled(access, topic, parts, left as u32 * count), count, left }
     }
 }

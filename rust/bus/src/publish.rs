@@ -1,7 +1,7 @@
 //! The way of an event from its publisher into the rings.
 
 use crate::books::Reason;
-use crate::cell::{Extras, Parts, Payload, Share, Shares};
+use crate::cell::{Extras, Parts, Payload, REFERENCES_MAX, Share, Shares};
 use crate::error::BusError;
 use crate::retained::{Retained, Retention};
 use crate::ring::{Access, Concurrent};
@@ -103,7 +103,7 @@ pub struct Firing {
 pub struct Outcome<P: Payload> {
     /// Events to drop, once the caller holds nothing.
     pub victims: Victims<P>,
-    /// Receivers that are full and whose policy is to wait.
+    /// Events for receivers that are full and whose policy is to wait, in the order in which they were published.
     pub blocked: SmallVec<[Blocked<P>; 2]>,
     /// A receiver that waits while a burst of events has gathered for it: the caller may let it have its turn.
     pub gathered: Option<Arc<Subscription<P>>>,
@@ -123,6 +123,12 @@ impl<P: Payload> Outcome<P> {
     #[inline(always)]
     pub fn is_settled(&self) -> bool {
         self.victims.is_empty() && self.blocked.is_empty() && self.gathered.is_none() && !self.waking.spilled()
+    }
+
+    /// Whether an event for a subscription waits for room already, one that comes after it must not overtake.
+    #[inline(always)]
+    fn holds_up(&self, subscription: &Arc<Subscription<P>>, priority: u8) -> bool {
+        !self.blocked.is_empty() && self.blocked.iter().rev().any(|before| before.is_for(subscription, priority))
     }
 
     #[inline(always)]
@@ -193,6 +199,15 @@ impl<P: Payload> Blocked<P> {
     /// The full subscription.
     pub fn subscription(&self) -> &Arc<Subscription<P>> {
         &self.subscription
+    }
+
+    /// Whether its events and others wait for the same room, so that none may overtake those that came before it.
+    pub fn is_behind(&self, before: &Self) -> bool {
+        before.is_for(&self.subscription, self.priority)
+    }
+
+    fn is_for(&self, subscription: &Arc<Subscription<P>>, priority: u8) -> bool {
+        self.priority == priority && Arc::ptr_eq(&self.subscription, subscription)
     }
 
     /// Tries again; `true` when all events are in the ring, or the subscription was closed and has counted them.
@@ -311,6 +326,11 @@ impl<P: Payload> Route<P> {
     /// Whether publishing on it runs no foreign code, and takes no lock.
     fn is_plain(&self) -> bool {
         !self.measured && !self.causal && !self.retaining && self.taps.is_empty()
+    }
+
+    /// Whether one cell can count a reference to each of so many events for each receiver.
+    fn counts(&self, events: usize) -> bool {
+        self.subscriptions.len().saturating_mul(events) <= REFERENCES_MAX
     }
 }
 
@@ -518,7 +538,8 @@ impl<P: Payload> Topic<P> {
     }
 
     /// Publishes the events of a batch in one step: a payload that has as many parts. Their stamps follow one another; all else
-    /// they have in common.
+    /// they have in common. Where guards watch the topic, or it has so many receivers that one cell cannot count them all, each
+    /// event is published by itself.
     ///
     /// # Errors
     /// Those of [`Topic::publish`], and [`BusError::Option`] for a count out of range. Where guards watch the topic, the events
@@ -535,7 +556,7 @@ impl<P: Payload> Topic<P> {
             let allowed = "it must hold 1 to 16384 events";
             return Err(Box::new(BusError::Option { name: "batch", value: count.to_string().into(), allowed }));
         }
-        if let Some(route) = self.route_exclusively::<A>() {
+        if let Some(route) = self.route_exclusively::<A>().filter(|route| route.counts(count)) {
             let observed = self.observe(access, batch.time_ns, count)?;
             self.enqueue(access, route, batch.parts(observed, true), count as u32, outcome);
             if self.count(count) {
@@ -545,7 +566,7 @@ impl<P: Payload> Topic<P> {
             return Ok(());
         }
         let route = self.route.load();
-        if !route.is_plain() {
+        if !route.is_plain() || !route.counts(count) {
             drop(route);
             return (0..count).try_for_each(|place| self.publish_shared(batch.part(place), outcome).map(drop));
         }
@@ -729,7 +750,12 @@ impl<P: Payload> Topic<P> {
             return;
         }
         for (subscription, share) in route.subscriptions.iter().zip(shares) {
-            if let Offer::Full(rest) = subscription.offer(access, share, priority, &mut outcome.victims) {
+            let offered = if outcome.holds_up(subscription, priority) {
+                Offer::Full(share)
+            } else {
+                subscription.offer(access, share, priority, &mut outcome.victims)
+            };
+            if let Offer::Full(rest) = offered {
                 let subscription = Arc::clone(subscription);
                 outcome.blocked.push(Blocked { subscription, rest: Some(rest), priority });
             }
@@ -747,6 +773,69 @@ impl<P: Payload> Topic<P> {
         for subscription in &route.subscriptions {
             if subscription.wants_settling() {
                 outcome.waking.push(Arc::clone(subscription));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::cell::{Magazine, Pool};
+    use crate::{Bus, BusOptions, Pattern, Receiver, SubscriptionOptions};
+    use chronofabric_clock::NodeId;
+
+    /// A batch of numbers, or one of them.
+    struct Numbers(std::ops::Range<usize>);
+
+    static POOL: Pool<Numbers> = Pool::new(64);
+    thread_local! {
+        static MAGAZINE: Magazine<Numbers> = const { Magazine::new() };
+    }
+
+    impl Payload for Numbers {
+        type Headers = ();
+        type Face = ();
+        fn pool() -> &'static Pool<Self> {
+            &POOL
+        }
+        fn magazine<R>(_access: impl Access, function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
+            MAGAZINE.try_with(function).ok()
+        }
+        fn measure(&mut self) {}
+        fn bytes(&self) -> usize {
+            0
+        }
+        fn part(&self, place: usize) -> Self {
+            Self(self.0.start + place..self.0.start + place + 1)
+        }
+        fn share_headers(_headers: &()) {}
+    }
+
+    #[test]
+    fn a_batch_whose_references_one_cell_cannot_count_arrives_event_by_event() {
+        let source = TimeSource::system();
+        let clock = Arc::new(HybridLogicalClock::new(source.clone(), NodeId([1; 16])));
+        let bus = Bus::new(source, clock, BusOptions::default());
+        let topic = bus.topic("a").unwrap();
+        let subscribe = |_| bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).unwrap();
+        let receivers: Vec<_> = (0..4).map(subscribe).collect();
+        let me = Receiver { token: 1, number: || 1 };
+        for count in [REFERENCES_MAX / 4, REFERENCES_MAX / 4 + 1] {
+            let batch = NewEvent::new(Numbers(0..count));
+            let mut outcome = Outcome::default();
+            topic.publish_batch(Concurrent, batch, count, &mut outcome).unwrap();
+            assert!(outcome.is_settled());
+            for receiver in &receivers {
+                let shares = receiver.try_receive_many(Concurrent, me, usize::MAX, || 0);
+                let together = count * 4 <= REFERENCES_MAX;
+                assert_eq!(shares.len(), if together { 1 } else { count });
+                assert_eq!(shares.iter().map(Share::len).sum::<usize>(), count);
+                let firsts = shares.iter().map(|share| share.payload().unwrap().0.start);
+                assert!(together || firsts.eq(0..count));
+                assert!(shares.is_sorted_by(|one, other| one.stamp() < other.stamp()));
+                assert_eq!(receiver.books().balance(), 0);
             }
         }
     }

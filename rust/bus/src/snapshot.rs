@@ -177,6 +177,33 @@ mod loom_models {
     }
 
     #[test]
+    fn who_reads_under_the_lock_and_who_borrows_beside_it_never_meet_a_value_that_is_being_replaced() {
+        model(|| {
+            let shared = Arc::new((Snapshot::new(1_u64), crate::sync::Mutex::new(())));
+            let borrower = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || shared.0.borrow().map_or(1, |borrowed| *borrowed.get()))
+            };
+            let holder = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let _held = crate::sync::lock(&shared.1);
+                    // SAFETY: the lock is held, as it is where the value is replaced.
+                    unsafe { *shared.0.under_lock() }
+                })
+            };
+            let held = crate::sync::lock(&shared.1);
+            shared.0.replace(2);
+            // SAFETY: as above.
+            assert_eq!(unsafe { *shared.0.under_lock() }, 2);
+            drop(held);
+            for thread in [borrower, holder] {
+                assert!((1..=2).contains(&thread.join().unwrap()));
+            }
+        });
+    }
+
+    #[test]
     fn what_borrowers_count_with_plain_loads_and_stores_is_exact() {
         model(|| {
             let shared = Arc::new((Snapshot::new(value(1)), AtomicU64::new(0)));

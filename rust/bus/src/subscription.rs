@@ -7,7 +7,7 @@ use crate::books::{Books, Ledger, Reason};
 use crate::cell::{Payload, Share};
 use crate::error::BusError;
 use crate::histogram::{Histogram, Percentiles};
-use crate::ring::{Access, Concurrent, Ring};
+use crate::ring::{Access, Concurrent, Exclusive, Ring};
 use crate::signal::{Signal, Wake};
 use crate::sync::{full_fence, lock};
 use crate::topic::Pattern;
@@ -695,6 +695,31 @@ impl<P: Payload> Subscription<P> {
         }
         if let Some(holding) = &mut holding {
             self.empty_back(holding, victims);
+        }
+    }
+
+    /// Looks at the events that this subscription alone refers to, for a collector of cycles: dead letters, and those that wait
+    /// in its rings; those of one batch are looked at once. What a cell holds is counted once, however many receivers share the
+    /// cell, so an event that others have too is left out.
+    ///
+    /// As long as the caller has exclusive access, another look finds what the first one found, and perhaps what others have
+    /// given up meanwhile. Who uses the subscription without the lock could take a waiting event out while it is looked at:
+    /// once there is such a party, only dead letters are looked at, whose own lock is held for moments and never while foreign
+    /// code runs. What causal order holds back is left out.
+    pub fn look_at_own(&self, _access: Exclusive, mut look: impl FnMut(&Share<P>)) {
+        let mut last = 0;
+        let mut found = 0;
+        let mut look = |share: &Share<P>| {
+            let (cell, references) = share.references();
+            found = if cell == last { found + share.len() } else { share.len() };
+            last = cell;
+            if found == references {
+                look(share);
+            }
+        };
+        lock(&self.dead).iter().for_each(|letter| look(&letter.event));
+        if !self.is_shared() {
+            self.rings().for_each(|ring| ring.look_at_all(&mut look));
         }
     }
 

@@ -315,6 +315,8 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(node::waiting, &module)?)?;
     module.add_function(wrap_pyfunction!(node::current_thread, &module)?)?;
     module.add_function(wrap_pyfunction!(node::calling, &module)?)?;
+    module.add_function(wrap_pyfunction!(node::forking, &module)?)?;
+    module.add_function(wrap_pyfunction!(node::fork_over, &module)?)?;
     module.add_function(wrap_pyfunction!(node::forked, &module)?)?;
     parent.add_submodule(&module)
 }

@@ -9,6 +9,9 @@
 //! payload is released with it, so it can do without the collector, as `int` or `str` do; a cycle through an event that
 //! its own payload keeps is the one thing that is then not found.
 //!
+//! A free-threaded interpreter looks at objects that may have been freed a moment before, and only its own allocator keeps
+//! that harmless. There an event is an object of that allocator, which refers to the cell.
+//!
 //! Everything here stays within the stable ABI. Fields are made when they are looked at.
 
 use crate::causality::VectorClock;
@@ -22,20 +25,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict, PyMappingProxy, PyString, PyType};
 use std::ffi::{CStr, c_void};
-use std::mem::{ManuallyDrop, MaybeUninit};
-use std::ptr::NonNull;
 
-/// The room for an object's header at the start of each cell. While the cell is no object, nobody reads it.
-pub(crate) struct Face(#[allow(dead_code)] MaybeUninit<ffi::PyObject>);
+/// The two ways in which an event is an object: its cell is, or it refers to its cell.
+#[cfg_attr(Py_GIL_DISABLED, path = "event_type/apart.rs")]
+#[cfg_attr(not(Py_GIL_DISABLED), path = "event_type/inside.rs")]
+mod place;
 
-// SAFETY: it is a place; what is written there belongs to the interpreter, and is used by threads that are attached.
-unsafe impl Send for Face {}
-
-impl Default for Face {
-    fn default() -> Self {
-        Self(MaybeUninit::uninit())
-    }
-}
+pub(crate) use place::{Face, decref, incref};
 
 static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
@@ -52,63 +48,8 @@ pub(crate) fn create(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyAny>>
 /// `class` is the class of events; it outlives all its objects, because the module keeps it for ever.
 #[inline(always)]
 pub(crate) unsafe fn object(py: Python<'_>, event: Event, class: *mut ffi::PyTypeObject) -> *mut ffi::PyObject {
-    let object = event.into_sole_leaving(interpreter(py), drop_attached).into_face().as_ptr().cast::<ffi::PyObject>();
-    #[cfg(not(Py_GIL_DISABLED))]
-    // SAFETY: the header lies at the start of the cell, which this thread has for itself. It is written as `PyObject_Init` does,
-    // but for the reference to the class, which each object would take and give back.
-    unsafe {
-        (*object).ob_refcnt = 1;
-        (*object).ob_type = class;
-    }
-    #[cfg(Py_GIL_DISABLED)]
-    // SAFETY: as above.
-    unsafe {
-        ffi::PyObject_Init(object, class);
-    }
-    object
-}
-
-#[cfg(not(Py_GIL_DISABLED))]
-unsafe extern "C" {
-    /// What the macro of the stable ABI calls when a count reaches zero.
-    fn _Py_Dealloc(object: *mut ffi::PyObject);
-}
-
-/// One reference more. Inline, as the macro of the stable ABI of CPython 3.11 is; PyO3 calls a function.
-///
-/// # Safety
-/// The object lives, and the thread is attached.
-#[inline(always)]
-pub(crate) unsafe fn incref(object: *mut ffi::PyObject) {
-    // SAFETY: passed on. Objects that live for ever in later versions are counted by such code too, as they are meant to be.
-    unsafe {
-        #[cfg(not(Py_GIL_DISABLED))]
-        {
-            (*object).ob_refcnt += 1;
-        }
-        #[cfg(Py_GIL_DISABLED)]
-        ffi::Py_INCREF(object);
-    }
-}
-
-/// One reference less.
-///
-/// # Safety
-/// The caller gives up a reference of its own, and the thread is attached.
-#[inline(always)]
-pub(crate) unsafe fn decref(object: *mut ffi::PyObject) {
-    // SAFETY: passed on.
-    unsafe {
-        #[cfg(not(Py_GIL_DISABLED))]
-        {
-            (*object).ob_refcnt -= 1;
-            if (*object).ob_refcnt == 0 {
-                _Py_Dealloc(object);
-            }
-        }
-        #[cfg(Py_GIL_DISABLED)]
-        ffi::Py_DECREF(object);
-    }
+    // SAFETY: passed on; the event has a cell of its own.
+    unsafe { place::object(event.into_sole_leaving(interpreter(py), drop_attached), class) }
 }
 
 /// The type, made on first use.
@@ -144,7 +85,7 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
     ];
     let mut spec = ffi::PyType_Spec {
         name: c"chronofabric._core.bus.Event".as_ptr(),
-        basicsize: Event::CELL_BYTES as i32,
+        basicsize: place::OBJECT_BYTES as i32,
         itemsize: 0,
         flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE)
             as u32,
@@ -179,18 +120,14 @@ pub(crate) fn attached<R>(body: impl for<'py> FnOnce(Python<'py>) -> R) -> R {
 
 /// Called by the interpreter when the last reference goes.
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: the interpreter passes an object of this type that nobody else refers to, with the thread attached; the object
-    // is a cell, to which it holds the one reference.
+    // SAFETY: the interpreter passes an object of this type that nobody else refers to, with the thread attached.
     unsafe {
         let py = Python::assume_attached();
         let class = ffi::Py_TYPE(object);
         let mut object = object;
         // A loop, because events whose payloads are events would otherwise take a frame of the stack each.
         loop {
-            #[cfg(Py_GIL_DISABLED)]
-            ffi::Py_DECREF(class.cast());
-            let event = Event::from_face(NonNull::new_unchecked(object).cast());
-            let Some(contents) = event.give_up(interpreter(py)) else { return };
+            let Some(contents) = place::take(object, class).give_up(interpreter(py)) else { return };
             if contents.extras.is_some() {
                 drop_attached(contents.extras);
             }
@@ -200,8 +137,8 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
                 Some(Err(other)) => return drop_attached(other),
                 None => return,
             }
-            if ffi::Py_TYPE(object) != class || ffi::Py_REFCNT(object) != 1 {
-                return decref(object);
+            if !place::is_last(object, class) {
+                return;
             }
         }
     }
@@ -219,7 +156,7 @@ unsafe fn with_event(
     attached(|py| {
         // SAFETY: the interpreter calls the slots of a type with objects of that type; the caller holds a reference to it, and
         // this one is only borrowed.
-        let event = unsafe { ManuallyDrop::new(Event::from_face(NonNull::new_unchecked(object).cast())) };
+        let event = unsafe { place::borrow(object) };
         match body(py, &event) {
             Ok(value) => value.into_ptr(),
             Err(error) => {

@@ -132,9 +132,8 @@ unsafe extern "C" fn publish_on(
             given == none || (place == RETAIN && given == ffi::Py_False())
         };
         if (2..=RETAIN + 1).contains(&named) && (2..named).all(unnamed) {
-            let known = ffi::PyDict_GetItemWithError(this.publishers.as_ptr(), *arguments);
+            let known = look_up(this.publishers.as_ptr(), *arguments);
             if !known.is_null() {
-                incref(known);
                 let publisher = Borrowed::from_ptr(py, known).cast_unchecked::<Publisher>();
                 let published = publish_plainly(publisher.get(), Borrowed::from_ptr(py, *arguments.add(1)));
                 decref(known);
@@ -144,6 +143,31 @@ unsafe extern "C" fn publish_on(
             }
         }
         publish_on_otherwise(this, arguments, named)
+    }
+}
+
+/// A reference to what a dictionary has under a key; null where it has nothing, or an exception is set.
+///
+/// # Safety
+/// A dictionary and a key to which the caller has references, and the thread is attached.
+#[inline(always)]
+unsafe fn look_up(dictionary: *mut ffi::PyObject, key: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: passed on.
+    #[cfg(Py_GIL_DISABLED)]
+    unsafe {
+        // What is there may be taken out by another thread before it could be counted.
+        let mut found = std::ptr::null_mut();
+        ffi::compat::PyDict_GetItemRef(dictionary, key, &raw mut found);
+        found
+    }
+    // SAFETY: passed on; nobody takes it out before it is counted.
+    #[cfg(not(Py_GIL_DISABLED))]
+    unsafe {
+        let found = ffi::PyDict_GetItemWithError(dictionary, key);
+        if !found.is_null() {
+            incref(found);
+        }
+        found
     }
 }
 

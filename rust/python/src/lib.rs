@@ -1,7 +1,7 @@
 //! `chronofabric._core`: the Rust side of chronofabric, one submodule for each concern.
 //!
-//! The only crate that knows PyO3. Classes are frozen and safe to share between threads. The hot calls hold the interpreter
-//! only for themselves; whatever waits lets it go.
+//! The only crate that knows PyO3. Classes are frozen and safe to share between threads, also where a free-threaded interpreter
+//! has no lock. The hot calls hold the interpreter only for themselves; whatever waits lets it go.
 
 #![deny(unsafe_code)]
 
@@ -42,8 +42,7 @@ fn build_profile() -> &'static str {
     if cfg!(debug_assertions) { "debug" } else { "release" }
 }
 
-// Event objects lie in cells, and not where a free-threaded interpreter wants its objects: it takes its lock back.
-#[pymodule(gil_used = true)]
+#[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     waiting::remember_main_thread(py)?;

@@ -677,7 +677,8 @@ impl BlockedPublish {
         let mut waiting = std::mem::take(&mut *crate::node::lock(&self.waiting));
         let mut left = Vec::new();
         for (deadline_ns, mut blocked) in waiting.drain(..) {
-            if blocked.retry(interpreter(py), &mut victims) {
+            let held_up = left.iter().any(|(_, before)| blocked.is_behind(before));
+            if !held_up && blocked.retry(interpreter(py), &mut victims) {
                 continue;
             }
             if now_ns >= deadline_ns {

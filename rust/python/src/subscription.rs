@@ -6,12 +6,13 @@ use crate::event::{Batch, DeadLetter};
 use crate::event_type;
 use crate::hot;
 use crate::node::{Event, Node, Victims, receiver};
-use crate::payload::{Content, interpreter};
+use crate::payload::{Content, collector, interpreter};
 use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
 use chronofabric_bus::{
     BURST, Books, CausalCounts, Order, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake,
 };
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -560,6 +561,28 @@ impl Subscription {
         Ok(())
     }
 
+    /// Shows the collector what this subscription alone keeps. Every object that Python has of a subscription is the only one.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let mut shown = Ok(());
+        if self.node.is_forked() {
+            return shown;
+        }
+        self.core.look_at_own(collector(), |event| {
+            if shown.is_ok() {
+                shown = event.payload().map_or(Ok(()), |payload| payload.traverse(&visit));
+            }
+            if shown.is_ok() {
+                shown = visit.call(event.headers());
+            }
+        });
+        shown
+    }
+
+    /// Nobody can receive from it any more.
+    fn __clear__(&self) {
+        self.abandon();
+    }
+
     /// Waits until it has something to do or is closed; `False` when the timeout passed.
     #[pyo3(signature = (timeout_ns = None))]
     fn wait_ready(&self, py: Python<'_>, timeout_ns: Option<i64>) -> PyResult<bool> {
@@ -585,15 +608,26 @@ impl Subscription {
             None => self.node.bus.unsubscribe(&self.core, Reason::Unsubscribed, &mut Victims::new()),
         }
     }
+
+    /// A subscription that nobody can receive from any more is left, and its dead letters go with it.
+    fn abandon(&self) {
+        // In a forked child a lock may be held by a thread that does not exist here.
+        if self.node.is_forked() {
+            return;
+        }
+        if !self.is_closed() {
+            self.leave();
+        }
+        // Those of a group belong to its other members, too.
+        if self.core.is_closed() {
+            drop(self.core.take_dead_letters(usize::MAX));
+        }
+    }
 }
 
 impl Drop for Subscription {
-    /// A subscription that nobody can receive from any more is left.
     fn drop(&mut self) {
-        // In a forked child a lock may be held by a thread that does not exist here.
-        if !self.node.is_forked() && !self.is_closed() {
-            self.leave();
-        }
+        self.abandon();
     }
 }
 
@@ -626,6 +660,10 @@ pub(crate) struct Batches {
 
 #[pymethods]
 impl Batches {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.subscription)
+    }
+
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import curve
-from benchmarks.peers._rounds import figure, verdict
+from benchmarks.peers._rounds import verdict
+from chronofabric.apps.measuring.rounds import figure
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 

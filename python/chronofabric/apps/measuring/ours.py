@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID253 - this module is imported where something is measured
 import time
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import chronofabric as cf
-from benchmarks.peers._exchange import BATCH, BURST, PAYLOAD, BetweenTasks, between_threads, paced, seconds
+from chronofabric.apps.measuring.exchange import BATCH, BURST, PAYLOAD, BetweenTasks, between_threads, paced, seconds
 
 if TYPE_CHECKING:
     from chronofabric import Subscription

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID253 - this module is imported where something is measured
 import queue
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.peers._exchange import BURST, PAYLOAD, BetweenTasks, between_threads, paced, seconds
+from chronofabric.apps.measuring.exchange import BURST, PAYLOAD, BetweenTasks, between_threads, paced, seconds
 
 _Put = Callable[[bytes], object]
 _Get = Callable[[], object]

@@ -65,4 +65,8 @@ def _compile(command: tuple[str, ...]) -> None:
 def _run(command: tuple[str, ...]) -> None:
     # Whatever the environment says of writing bytecode.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    ended = subprocess.run(
+        command, check=False, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if ended.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}")

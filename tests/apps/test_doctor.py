@@ -312,6 +312,12 @@ def test_other_systems_are_not_looked_at_where_only_linux_answers(system):
     assert machine.platform(system, "1", "arm64", read=not_to_be_called).state == "ok"
 
 
+def test_a_limit_that_a_system_does_not_have_is_no_error(monkeypatch):
+    assert here._limit("RLIMIT_OF_ANOTHER_SYSTEM") == (0, 0)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert here._limit("RLIMIT_NOFILE") == (0, 0)
+
+
 # The report -----------------------------------------------------------------------------------------------------------
 
 

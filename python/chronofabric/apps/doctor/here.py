@@ -129,10 +129,13 @@ def _usable() -> int | None:
 
 
 def _limit(name: str) -> tuple[int, int]:
-    """Return the soft and the hard limit of a resource; -1 is none."""
-    import resource
+    """Return the soft and the hard limit of a resource, -1 for none; zeros where the system has no such limit."""
+    try:
+        import resource
 
-    limits: tuple[int, int] = resource.getrlimit(getattr(resource, name))
+        limits: tuple[int, int] = resource.getrlimit(getattr(resource, name))
+    except (ImportError, AttributeError):  # Windows, macOS
+        return 0, 0
     return limits
 
 

@@ -6,10 +6,9 @@ from itertools import islice
 
 import chronofabric as cf
 from benchmarks._release import refuse_debug_build
-from benchmarks.peers import _bus_ours as ours
-from benchmarks.peers._exchange import PAYLOAD
 from benchmarks.peers._sustained import run
-from benchmarks.peers.bus import capsules, record_batch
+from chronofabric.apps.measuring import ours
+from chronofabric.apps.measuring.exchange import PAYLOAD, capsules, record_batch
 
 EVENTS = 200_000
 SUSTAINED_S = 6.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks._release import refuse_debug_build
-from benchmarks.peers.guards import sample_ns
+from chronofabric.apps.measuring.costs import sample_ns
 
 
 class Guard:

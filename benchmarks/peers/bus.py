@@ -12,13 +12,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.peers import _bus_others as others
-from benchmarks.peers import _bus_ours as ours
-from benchmarks.peers._exchange import BATCH, BURST
 from benchmarks.peers._rounds import Case, main
 from benchmarks.peers._sustained import GROWTH_MIB_MAX, RATE_HZ_MIN, Sustained
+from chronofabric.apps.measuring import others, ours
+from chronofabric.apps.measuring.exchange import BATCH, BURST, COLUMNS, ROWS, capsules, record_batch
 
-ROWS, COLUMNS = 10_000, 8
 ROWS_A_SECOND = 1e9
 CAPACITY = 65_536
 SIMPLE_QUEUE = "queue.SimpleQueue"
@@ -159,20 +157,6 @@ def one_thread(count: int) -> list[Case]:
             bar=1 / 1.1,
         ),
     ]
-
-
-def record_batch() -> Any:
-    """Make a record batch of pyarrow."""
-    import numpy as np
-    import pyarrow as pa
-
-    values = np.random.default_rng(7).random(ROWS)
-    return pa.record_batch({f"column_{number}": values for number in range(COLUMNS)})
-
-
-def capsules(payload: Any) -> Any:
-    """Export a batch through its capsules."""
-    return payload.__arrow_c_array__()
 
 
 def tables(count: int) -> list[Case]:

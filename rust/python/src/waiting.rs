@@ -227,7 +227,10 @@ pub(crate) struct Wakeups {
 struct Shared {
     inbox: Mutex<Inbox>,
     changed: Condvar,
-    notify: OnceLock<Notify>,
+    #[cfg(unix)]
+    stream: OnceLock<Stream>,
+    /// Called instead, also where a loop was offered the stream and could not watch it.
+    callable: OnceLock<Py<PyAny>>,
 }
 
 #[derive(Default)]
@@ -237,13 +240,11 @@ struct Inbox {
     sleepers: usize,
 }
 
-enum Notify {
-    #[cfg(unix)]
-    Stream {
-        read: std::os::unix::net::UnixStream,
-        write: std::os::unix::net::UnixStream,
-    },
-    Callable(Py<PyAny>),
+/// What is written at one end makes the other one readable.
+#[cfg(unix)]
+struct Stream {
+    read: std::os::unix::net::UnixStream,
+    write: std::os::unix::net::UnixStream,
 }
 
 impl Wake for Shared {
@@ -259,23 +260,21 @@ impl Wake for Shared {
         if sleepers > 0 {
             self.changed.notify_all();
         }
-        match self.notify.get() {
-            #[cfg(unix)]
-            Some(Notify::Stream { write, .. }) => {
-                use std::io::Write;
-                // A full pipe already wakes the loop.
-                let _ = (&*write).write(&[1]);
-            }
-            Some(Notify::Callable(callable)) => {
-                // Where the interpreter ends, nobody waits any more.
-                let _ = Python::try_attach(|py| {
-                    if let Err(error) = callable.call0(py) {
-                        // The loop was closed; whoever waited on it is gone.
-                        error.write_unraisable(py, None);
-                    }
-                });
-            }
-            None => {}
+        if let Some(callable) = self.callable.get() {
+            // Where the interpreter ends, nobody waits any more.
+            let _ = Python::try_attach(|py| {
+                if let Err(error) = callable.call0(py) {
+                    // The loop was closed; whoever waited on it is gone.
+                    error.write_unraisable(py, None);
+                }
+            });
+            return;
+        }
+        #[cfg(unix)]
+        if let Some(Stream { write, .. }) = self.stream.get() {
+            use std::io::Write;
+            // A full pipe already wakes the loop.
+            let _ = (&*write).write(&[1]);
         }
     }
 }
@@ -375,7 +374,7 @@ impl Wakeups {
     /// The numbers that have something to do now; also empties the file descriptor.
     fn take(&self) -> Vec<u64> {
         #[cfg(unix)]
-        if let Some(Notify::Stream { read, .. }) = self.shared.notify.get() {
+        if let Some(Stream { read, .. }) = self.shared.stream.get() {
             use std::io::Read;
             let mut bytes = [0; 64];
             while matches!((&*read).read(&mut bytes), Ok(count) if count == bytes.len()) {}
@@ -387,20 +386,20 @@ impl Wakeups {
     #[cfg(unix)]
     fn fileno(&self) -> PyResult<i32> {
         use std::os::fd::AsRawFd;
-        if self.shared.notify.get().is_none() {
+        if self.shared.stream.get().is_none() {
             let (read, write) = std::os::unix::net::UnixStream::pair()?;
             read.set_nonblocking(true)?;
             write.set_nonblocking(true)?;
-            let _ = self.shared.notify.set(Notify::Stream { read, write });
+            let _ = self.shared.stream.set(Stream { read, write });
         }
-        match self.shared.notify.get() {
-            Some(Notify::Stream { read, .. }) => Ok(read.as_raw_fd()),
-            _ => Err(pyo3::exceptions::PyOSError::new_err("these wake-ups call a callable instead")),
+        match self.shared.stream.get() {
+            Some(Stream { read, .. }) => Ok(read.as_raw_fd()),
+            None => Err(pyo3::exceptions::PyOSError::new_err("no stream could be kept")),
         }
     }
 
     /// A callable to call, from whatever thread, when there is a number to take.
     fn call(&self, callable: Py<PyAny>) {
-        let _ = self.shared.notify.set(Notify::Callable(callable));
+        let _ = self.shared.callable.set(callable);
     }
 }

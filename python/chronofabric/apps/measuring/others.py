@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID253 - this module is imported where something is measured
 import queue
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from benchmarks.peers._exchange import BURST, PAYLOAD, BetweenTasks, asked, between_threads, paced, seconds
+from chronofabric.apps.measuring.exchange import BURST, PAYLOAD, BetweenTasks, asked, between_threads, paced, seconds
 
 _Put = Callable[[bytes], object]
 _Get = Callable[[], object]

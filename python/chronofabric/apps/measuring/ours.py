@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID253 - this module is imported where something is measured
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import chronofabric as cf
-from benchmarks.peers._exchange import BATCH, BURST, PAYLOAD, BetweenTasks, asked, between_threads, paced, seconds
+from chronofabric.apps.measuring.exchange import (
+    BATCH,
+    BURST,
+    PAYLOAD,
+    BetweenTasks,
+    asked,
+    between_threads,
+    paced,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from chronofabric import Subscription

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, ref
 
 from chronofabric._core import bus as _bus
+from chronofabric._core import html_table
 from chronofabric._core.bus import Batch, DeadLetter, Event, Flag, Pattern, regex
 from chronofabric.errors import ReceiveTimeout
 
@@ -77,6 +78,22 @@ class Books:
         """Whether offered + replayed = delivered + filtered + dropped + dead-lettered + pending."""
         out = self.delivered + self.filtered + sum(self.dropped.values()) + sum(self.dead_lettered.values())
         return self.offered + self.replayed == out + self.pending
+
+    def _rows(self) -> list[list[str]]:
+        reasons = {"dropped": self.dropped, "dead_lettered": self.dead_lettered}
+        texts = {
+            name: _counts(reasons[name]) if name in reasons else str(getattr(self, name)) for name in self.__slots__
+        }
+        return [[name.replace("_", " "), text] for name, text in texts.items()]
+
+    def _repr_html_(self) -> str:
+        """Show the books in a notebook."""
+        return html_table("books", self._rows())
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    return listed or "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +220,7 @@ class Subscription(_bus.Subscription):
 
     def _repr_html_(self) -> str:
         """Show the books in a notebook."""
-        books = self.books()
-        rows = "".join(f"<tr><th>{name}</th><td>{getattr(books, name)}</td></tr>" for name in books.__slots__)
-        return f"<table><caption>{self.name}</caption>{rows}</table>"
+        return html_table(self.name, self.books()._rows())
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "paused" if self.paused else "open"

@@ -120,6 +120,8 @@ class Event:
         None unless it was received from a subscription in causal order.
         """
 
+    def _repr_html_(self) -> str: ...
+
 @final
 class Batch:
     """Several events received together, in order; each is made when it is asked for.
@@ -142,6 +144,7 @@ class Batch:
     def __getitem__(self, index: int, /) -> Event: ...
     def __iter__(self) -> Iterator[Event]: ...
     def __len__(self) -> int: ...
+    def _repr_html_(self) -> str: ...
 
 @final
 class DeadLetter:

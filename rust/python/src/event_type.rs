@@ -13,6 +13,7 @@
 
 use crate::causality::VectorClock;
 use crate::clock::Stamp;
+use crate::html;
 use crate::node::Event;
 use crate::payload::{Content, interpreter};
 use chronofabric_bus::Payload;
@@ -129,13 +130,21 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
         })
         .collect();
     getters.push(ffi::PyGetSetDef::default());
+    let repr_html = ffi::PyMethodDef {
+        ml_name: c"_repr_html_".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: repr_html },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: c"What a notebook shows.".as_ptr(),
+    };
     // The type refers to them for as long as the process runs.
     let getters = Box::leak(getters.into_boxed_slice());
+    let methods = Box::leak(Box::new([repr_html, ffi::PyMethodDef::zeroed()]));
     let slot = |slot, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
     let mut slots = [
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
         slot(ffi::Py_tp_getset, getters.as_mut_ptr().cast()),
+        slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
         slot(ffi::Py_tp_doc, c"One event. Immutable, and shared by all who receive it.".as_ptr().cast_mut().cast()),
         slot(0, std::ptr::null_mut()),
     ];
@@ -271,12 +280,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter as a slot of this type.
     unsafe {
         with_event(object, |py, event| {
-            let shown = payload_of(py, event)?.into_bound(py).repr()?.to_string();
-            let shown = if shown.chars().count() > SHOWN_MAX {
-                shown.chars().take(SHOWN_MAX - 3).chain("...".chars()).collect()
-            } else {
-                shown
-            };
+            let shown = html::shortened(&text_of(payload_of(py, event)?.bind(py))?, SHOWN_MAX);
             let text = format!("Event(topic='{}', time={}, payload={shown})", event.topic().name(), event.time_ns());
             Ok(PyString::new(py, &text).into_any())
         })
@@ -285,6 +289,40 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 /// How many characters of a payload a representation shows.
 const SHOWN_MAX: usize = 80;
+
+/// Called by the interpreter for `_repr_html_`.
+unsafe extern "C" fn repr_html(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter as a method of this type.
+    unsafe {
+        with_event(object, |py, event| {
+            let row = |name: &str, value: String| vec![name.to_owned(), value];
+            let mut rows = vec![
+                row("payload", text_of(payload_of(py, event)?.bind(py))?),
+                row("time", event.time_ns().to_string()),
+                row("priority", event.priority().to_string()),
+            ];
+            if let Some(deadline) = event.deadline_ns() {
+                rows.push(row("deadline", deadline.to_string()));
+            }
+            if let Some(headers) = event.headers() {
+                rows.push(row("headers", text_of(headers.bind(py))?));
+            }
+            let text = html::table(event.topic().name(), &[], &rows, rows.len());
+            Ok(PyString::new(py, &text).into_any())
+        })
+    }
+}
+
+/// The topic, time and payload of an event, as texts for a table of several.
+pub(crate) fn cells(py: Python<'_>, event: &Event) -> PyResult<Vec<String>> {
+    let payload = text_of(payload_of(py, event)?.bind(py))?;
+    Ok(vec![event.topic().name().to_owned(), event.time_ns().to_string(), payload])
+}
+
+fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    // A representation may hold half a surrogate pair, which no text of Rust can.
+    Ok(value.repr()?.to_string_lossy().into_owned())
+}
 
 /// The payload of an event as Python sees it.
 #[inline]

@@ -108,6 +108,19 @@ class NativeFunction:
         from any thread.
     keep
         Whatever keeps the function alive.
+
+    Examples
+    --------
+    >>> import ctypes, chronofabric as cf
+    >>> seen = []
+    >>> signature = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_double)
+    >>> action = signature(lambda time_ns, robustness: seen.append(robustness))
+    >>> address = ctypes.cast(action, ctypes.c_void_p).value
+    >>> with cf.Fabric("plant") as fabric:
+    ...     guard = fabric.guard("hot", on="a", when="value > 80", do=cf.NativeFunction(address, keep=action))
+    ...     fabric.publish("a", 81.5)
+    >>> seen
+    [1.5]
     """
 
     address: int

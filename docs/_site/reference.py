@@ -122,6 +122,8 @@ def signature_of_the_stub(
 ) -> tuple[str | None, str | None]:
     """Return the signature that the stub states; none where a class is not made by its users."""
     definition = stub_of(name, value)
+    if kind == "class" and "Made by `" in (value.__doc__ or ""):
+        return None, None
     if isinstance(definition, ast.ClassDef):
         made = STUB.get(f"{value.__module__}.{value.__qualname__}.__new__")  # type: ignore[attr-defined]
         return (None, None) if made is None else (parameters(made, bound=True), None)

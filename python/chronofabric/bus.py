@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, ref
 
 from chronofabric._core import bus as _bus
+from chronofabric._core import html_table
 from chronofabric._core.bus import Batch, DeadLetter, Event, Flag, Pattern, regex
 from chronofabric.errors import ReceiveTimeout
 
@@ -80,6 +81,22 @@ class Books:
         out = self.delivered + self.filtered + sum(self.dropped.values()) + sum(self.dead_lettered.values())
         return self.offered + self.replayed == out + self.pending
 
+    def _rows(self) -> list[list[str]]:
+        reasons = {"dropped": self.dropped, "dead_lettered": self.dead_lettered}
+        texts = {
+            name: _counts(reasons[name]) if name in reasons else str(getattr(self, name)) for name in self.__slots__
+        }
+        return [[name.replace("_", " "), text] for name, text in texts.items()]
+
+    def _repr_html_(self) -> str:
+        """Show the books in a notebook."""
+        return html_table("books", self._rows())
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    return listed or "0"
+
 
 @dataclass(frozen=True, slots=True)
 class NativeFunction:
@@ -93,6 +110,19 @@ class NativeFunction:
         from any thread.
     keep
         Whatever keeps the function alive.
+
+    Examples
+    --------
+    >>> import ctypes, chronofabric as cf
+    >>> seen = []
+    >>> signature = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_double)
+    >>> action = signature(lambda time_ns, robustness: seen.append(robustness))
+    >>> address = ctypes.cast(action, ctypes.c_void_p).value
+    >>> with cf.Fabric("plant") as fabric:
+    ...     guard = fabric.guard("hot", on="a", when="value > 80", do=cf.NativeFunction(address, keep=action))
+    ...     fabric.publish("a", 81.5)
+    >>> seen
+    [1.5]
     """
 
     address: int
@@ -205,9 +235,7 @@ class Subscription(_bus.Subscription):
 
     def _repr_html_(self) -> str:
         """Show the books in a notebook."""
-        books = self.books()
-        rows = "".join(f"<tr><th>{name}</th><td>{getattr(books, name)}</td></tr>" for name in books.__slots__)
-        return f"<table><caption>{self.name}</caption>{rows}</table>"
+        return html_table(self.name, self.books()._rows())
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "paused" if self.paused else "open"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chronofabric._core import html_table
+
 __all__ = ["Report"]
 
 
@@ -98,15 +100,19 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Show the report in a notebook."""
-        from html import escape
-
-        names = ("name", "offered", "delivered", "pending")
-        head = "".join(f"<th>{name}</th>" for name in (*names, "lost", "p50 us", "p99 us"))
+        columns = ("", "name", "events", "lost", "pending", "errors", "p50 us", "p99 us")
         rows = []
         for each in self.subscriptions:
             lost = sum(each["dropped"].values()) + sum(each["dead_lettered"].values())
-            latency = [f"{each['latency_ns'][name] / 1e3:.1f}" for name in ("p50", "p99")]
-            cells = [*(str(each[name]) for name in names), str(lost), *latency]
-            rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-        title = escape(str(self).splitlines()[0])
-        return f"<table><caption>{title}</caption><tr>{head}</tr>{''.join(rows)}</table>"
+            counts = (each["delivered"], lost, each["pending"], "")
+            rows.append(["subscription", each["name"], *map(str, counts), *_waits(each["latency_ns"])])
+        for each in self.guards:
+            counts = (each["fired"], "", "", each["errors"])
+            rows.append(["guard", each["name"], *map(str, counts), *_waits(each["lateness_ns"])])
+        for kind in ("handlers", "sources", "sinks"):
+            rows += [[kind[:-1], each["name"], "", "", "", str(each["errors"]), "", ""] for each in getattr(self, kind)]
+        return html_table(str(self).partition("\n")[0], rows, columns)
+
+
+def _waits(durations_ns: Mapping[str, int]) -> list[str]:
+    return [f"{durations_ns[name] / 1e3:.1f}" for name in ("p50", "p99")]

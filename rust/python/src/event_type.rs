@@ -16,6 +16,7 @@
 
 use crate::causality::VectorClock;
 use crate::clock::Stamp;
+use crate::html;
 use crate::node::Event;
 use crate::payload::{Content, interpreter};
 use crate::request;
@@ -229,20 +230,22 @@ macro_rules! method {
 method!(reply, request::reply);
 method!(reply_error, request::reply_error);
 
-fn methods() -> [ffi::PyMethodDef; 3] {
-    let method = |name: &'static CStr, doc: &'static CStr, method| ffi::PyMethodDef {
+fn methods() -> [ffi::PyMethodDef; 4] {
+    let method = |name: &'static CStr, doc: &'static CStr, flags, method| ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: method },
-        ml_flags: ffi::METH_O,
+        ml_flags: flags,
         ml_doc: doc.as_ptr(),
     };
     [
-        method(c"reply", c"reply($self, value, /)\n--\n\nAnswers a request.", reply),
+        method(c"reply", c"reply($self, value, /)\n--\n\nAnswers a request.", ffi::METH_O, reply),
         method(
             c"reply_error",
             c"reply_error($self, error, /)\n--\n\nAnswers a request with an exception.",
+            ffi::METH_O,
             reply_error,
         ),
+        method(c"_repr_html_", c"What a notebook shows.", ffi::METH_NOARGS, repr_html),
         ffi::PyMethodDef::zeroed(),
     ]
 }
@@ -251,12 +254,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter as a slot of this type.
     unsafe {
         with_event(object, |py, event| {
-            let shown = payload_of(py, event)?.into_bound(py).repr()?.to_string();
-            let shown = if shown.chars().count() > SHOWN_MAX {
-                shown.chars().take(SHOWN_MAX - 3).chain("...".chars()).collect()
-            } else {
-                shown
-            };
+            let shown = html::shortened(&text_of(payload_of(py, event)?.bind(py))?, SHOWN_MAX);
             let text = format!("Event(topic='{}', time={}, payload={shown})", event.topic().name(), event.time_ns());
             Ok(PyString::new(py, &text).into_any())
         })
@@ -265,6 +263,40 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 /// How many characters of a payload a representation shows.
 const SHOWN_MAX: usize = 80;
+
+/// Called by the interpreter for `_repr_html_`.
+unsafe extern "C" fn repr_html(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter as a method of this type.
+    unsafe {
+        with_event(object, |py, event| {
+            let row = |name: &str, value: String| vec![name.to_owned(), value];
+            let mut rows = vec![
+                row("payload", text_of(payload_of(py, event)?.bind(py))?),
+                row("time", event.time_ns().to_string()),
+                row("priority", event.priority().to_string()),
+            ];
+            if let Some(deadline) = event.deadline_ns() {
+                rows.push(row("deadline", deadline.to_string()));
+            }
+            if let Some(headers) = event.headers() {
+                rows.push(row("headers", text_of(headers.bind(py))?));
+            }
+            let text = html::table(event.topic().name(), &[], &rows, rows.len());
+            Ok(PyString::new(py, &text).into_any())
+        })
+    }
+}
+
+/// The topic, time and payload of an event, as texts for a table of several.
+pub(crate) fn cells(py: Python<'_>, event: &Event) -> PyResult<Vec<String>> {
+    let payload = text_of(payload_of(py, event)?.bind(py))?;
+    Ok(vec![event.topic().name().to_owned(), event.time_ns().to_string(), payload])
+}
+
+fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    // A representation may hold half a surrogate pair, which no text of Rust can.
+    Ok(value.repr()?.to_string_lossy().into_owned())
+}
 
 /// The payload of an event as Python sees it.
 #[inline]

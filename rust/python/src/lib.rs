@@ -22,6 +22,7 @@ mod groups;
 mod guard;
 #[allow(unsafe_code)]
 mod hot;
+mod html;
 mod logic;
 #[allow(unsafe_code)]
 mod node;
@@ -48,6 +49,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     waiting::remember_main_thread(py)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(build_profile, module)?)?;
+    module.add_function(wrap_pyfunction!(html::table_of_all, module)?)?;
     bus::register(module)?;
     clock::register(module)?;
     columns::register(module)?;

@@ -23,7 +23,10 @@ nitpick_ignore_regex = [
     # Names of other projects: their sites are not asked.
     ("py:.*", r"(?!chronofabric).*"),
     # What is handed to users or made for them, and not theirs to import.
-    ("py:class", r"chronofabric\._core\.bus\.Bus|chronofabric\.fabric\.(stopping|sinks\.sink)\.\w+"),
+    (
+        "py:class",
+        r"chronofabric\._core\.bus\.Bus|chronofabric\.fabric\.(stopping|sinks\.sink)\.\w+|chronofabric\.testing\.timeline\.\w+",
+    ),
 ]
 
 autodoc_default_options = {"members": True, "undoc-members": True, "inherited-members": "Exception, dict, Coroutine"}

@@ -23,6 +23,7 @@ OF_A_PROTOCOL = {"chronofabric.fabric.sources": ("run", "rows"), "chronofabric.f
 WITHOUT_EXAMPLE = {
     "chronofabric.clock.CausalBooks": "made by a causal buffer, whose example shows it",
     "chronofabric.clock.Gap": "made by a causal buffer, whose example shows it",
+    "chronofabric.testing.Failure": "handed out by take_failures, whose example shows one",
     "chronofabric.fabric.settings.RunSettings": "made by load, whose example shows it",
     "chronofabric.clock.TimeSource": "a name for any of the three clocks, which have examples",
     "chronofabric.fabric.sources.StdinSource": "it reads the standard input of whoever runs the example",
@@ -107,7 +108,9 @@ def explained(value: object) -> Iterator[tuple[str, str, list[str]]]:
         for name, member in members(value):
             function = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
             if callable(function):
-                yield name, docstring(member, value, name), names_of(function)
+                # What overrides a method need not repeat what that one says.
+                texts = [docstring(vars(each)[name], each, name) for each in value.__mro__ if name in vars(each)]
+                yield name, "\n".join(texts), names_of(function)
     else:
         yield "", docstring(value), names_of(value)
 
@@ -117,4 +120,4 @@ def names_of(function: object) -> list[str]:
         parameters = inspect.signature(function).parameters  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return []
-    return [name for name in parameters if name not in ("self", "cls")]
+    return [name for name, each in parameters.items() if name not in ("self", "cls") and each.kind != each.VAR_KEYWORD]

@@ -293,6 +293,9 @@ class Bus(RuleBasedStateMachine):
             self.model.leave(pair.model)
         box = [pair]
         del pair
+        for worker in self.workers.values():
+            # What it did before, and what came of that, it lets go only after its caller went on.
+            worker.call(int)
         self.by(actor, box.clear)
         if FREE_THREADED:
             # A free-threaded interpreter may leave it to the thread that made an object to notice that it has gone.

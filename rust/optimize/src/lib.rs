@@ -1,7 +1,7 @@
 //! Ordering of jobs against their due dates on one machine: dispatching rules, and an annealed search that beats them.
 //!
 //! A [`Batch`] is a set of jobs with processing times, due dates and weights, and pairs of which one precedes the other.
-//! [`order`] looks for the order with the least total weighted tardiness: for each job its weight by how much later than
+//! [`order()`] looks for the order with the least total weighted tardiness: for each job its weight by how much later than
 //! due it ends, summed (`1 | prec | sum w T`, which is strongly NP-hard). It answers with that order, its value, and the
 //! values of the two rules that it has to beat, earliest due date first and apparent tardiness cost.
 //!

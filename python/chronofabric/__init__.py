@@ -14,10 +14,11 @@ Examples
 # How the package is laid out, from the ground up; a module imports only what stands above it here:
 #   errors.py    every public exception
 #   duration.py  durations, rates and instants as people write them
-#   _core        the Rust side: bus, clock, columns, logic, settings
+#   _core        the Rust side: bus, clock, columns, logic, optimize, settings
 #   clock.py     time sources, stamps, the hybrid logical clock
 #   bus.py       events, subscriptions, publishers, with their asynchronous forms
 #   logic.py     formulas and monitors
+#   optimize.py  orders of jobs against their due dates
 #   fabric/      the node: handlers, guards, sources, sinks, run files, reports
 #   testing/     what tests of a node need; imported by its users alone, as `cf.testing` when it is first looked at
 #   apps/        what people run: the command line, its screen, the demonstration
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import typing as _typing
 
-from chronofabric import bus, clock, errors, fabric, logic
+from chronofabric import bus, clock, errors, fabric, logic, optimize
 from chronofabric._core import __version__
 from chronofabric._core.columns import Table
 from chronofabric.bus import (
@@ -117,6 +118,7 @@ __all__ = [
     "errors",
     "fabric",
     "logic",
+    "optimize",
     "regex",
 ]
 

@@ -1,14 +1,14 @@
 """The Rust side of chronofabric: one module for each concern.
 
-Users meet its classes in `chronofabric` and in its modules `bus`, `clock` and `logic`.
+Users meet its classes in `chronofabric` and in its modules `bus`, `clock`, `logic` and `optimize`.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
-from . import bus, clock, columns, logic, settings
+from . import bus, clock, columns, logic, optimize, settings
 
-__all__ = ["__version__", "build_profile", "bus", "clock", "columns", "html_table", "logic", "settings"]
+__all__ = ["__version__", "build_profile", "bus", "clock", "columns", "html_table", "logic", "optimize", "settings"]
 
 __version__: str
 """The version of chronofabric."""

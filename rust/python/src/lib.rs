@@ -26,6 +26,7 @@ mod html;
 mod logic;
 #[allow(unsafe_code)]
 mod node;
+mod optimize;
 #[allow(unsafe_code)]
 mod payload;
 mod publisher;
@@ -54,10 +55,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     clock::register(module)?;
     columns::register(module)?;
     logic::register(module)?;
+    optimize::register(module)?;
     settings::register(module)?;
     // So that `import chronofabric._core.bus` finds it.
     let modules = py.import("sys")?.getattr("modules")?;
-    for name in ["bus", "clock", "columns", "logic", "settings"] {
+    for name in ["bus", "clock", "columns", "logic", "optimize", "settings"] {
         modules.set_item(format!("chronofabric._core.{name}"), module.getattr(name)?)?;
     }
     Ok(())

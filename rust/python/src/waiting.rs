@@ -48,6 +48,11 @@ pub(crate) fn be_main_thread() {
     MAIN_THREAD.store(thread_ident(), Ordering::Relaxed);
 }
 
+/// Whether the calling thread is the one that runs signal handlers.
+pub(crate) fn in_main_thread() -> bool {
+    thread_ident() == MAIN_THREAD.load(Ordering::Relaxed)
+}
+
 /// A place for one thread to sleep.
 pub(crate) struct Parker {
     woken: AtomicBool,
@@ -130,7 +135,7 @@ pub(crate) fn wait(
     deadline_ns: Option<i64>,
 ) -> PyResult<bool> {
     let source = node.bus.source();
-    let main = thread_ident() == MAIN_THREAD.load(Ordering::Relaxed);
+    let main = in_main_thread();
     let mut slice = condition.slice().min(if main { SIGNAL_SLICE } else { UNTIL_WOKEN });
     if deadline_ns.is_some() && source.as_simulated().is_some() {
         slice = slice.min(SIMULATED_SLICE);

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import chronofabric as cf
+import chronofabric.testing
 from tests.bus.scripts import run_script
 from tests.fabric.waiting import eventually, in_threads, joined
 

@@ -24,7 +24,14 @@ RANKS = {"errors": 0, "duration": 1, "_core": 2, "clock": 3, "bus": 3, "logic": 
 # loaded when it is first looked at, and nothing of ours imports it.
 FACADES = {"chronofabric": range(5), "chronofabric.__main__": range(6)}
 
-CRATES = {"clock": set(), "logic": set(), "bus": {"clock"}, "python": {"bus", "clock", "logic"}, "sim": {"clock"}}
+CRATES = {
+    "clock": set(),
+    "logic": set(),
+    "bus": {"clock"},
+    "scheduler": {"clock"},
+    "python": {"bus", "clock", "logic", "scheduler"},
+    "sim": {"clock"},
+}
 # The simulated world that tests run in: any crate may know it for its tests, and none for its work.
 ONLY_IN_TESTS = {"sim"}
 ONLY_IN_PYTHON_CRATE = {"numpy", "pyo3", "pyo3-arrow", "pyo3-async-runtimes"}

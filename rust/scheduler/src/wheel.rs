@@ -34,6 +34,17 @@ pub struct TimerHandle {
     generation: u32,
 }
 
+impl TimerHandle {
+    /// As one word.
+    pub(crate) fn bits(self) -> u64 {
+        u64::from(self.index) << 32 | u64::from(self.generation)
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self { index: (bits >> 32) as u32, generation: bits as u32 }
+    }
+}
+
 /// A timer whose instant has come.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Due<T> {
@@ -307,7 +318,9 @@ impl<T> Wheel<T> {
 
     #[inline]
     fn find(&self, handle: TimerHandle) -> Option<&Node<T>> {
-        self.nodes.get(handle.index as usize).filter(|node| node.generation == handle.generation)
+        self.nodes
+            .get(handle.index as usize)
+            .filter(|node| node.generation == handle.generation && node.value.is_some())
     }
 
     #[inline]

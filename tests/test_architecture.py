@@ -19,7 +19,18 @@ PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "python" / "chronofabric"
 
 # A module may import modules of lower ranks and of its own package; two concerns of one rank do not know each other.
-RANKS = {"errors": 0, "duration": 1, "_core": 2, "clock": 3, "bus": 3, "logic": 3, "fabric": 4, "testing": 5, "apps": 5}
+RANKS = {
+    "errors": 0,
+    "duration": 1,
+    "_core": 2,
+    "clock": 3,
+    "bus": 3,
+    "logic": 3,
+    "scheduler": 3,
+    "fabric": 4,
+    "testing": 5,
+    "apps": 5,
+}
 # The façade shows what users need of these; `python -m chronofabric` is the command line. What users' tests need is
 # loaded when it is first looked at, and nothing of ours imports it.
 FACADES = {"chronofabric": range(5), "chronofabric.__main__": range(6)}

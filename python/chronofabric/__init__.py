@@ -14,10 +14,11 @@ Examples
 # How the package is laid out, from the ground up; a module imports only what stands above it here:
 #   errors.py    every public exception
 #   duration.py  durations, rates and instants as people write them
-#   _core        the Rust side: bus, clock, columns, logic, settings
+#   _core        the Rust side: bus, clock, columns, logic, scheduler, settings
 #   clock.py     time sources, stamps, the hybrid logical clock
 #   bus.py       events, subscriptions, publishers, with their asynchronous forms
 #   logic.py     formulas and monitors
+#   scheduler/   timers
 #   fabric/      the node: handlers, guards, sources, sinks, run files, reports
 #   testing/     what tests of a node need; imported by its users alone, as `cf.testing` when it is first looked at
 #   apps/        what people run: the command line, its screen, the demonstration
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import typing as _typing
 
-from chronofabric import bus, clock, errors, fabric, logic
+from chronofabric import bus, clock, errors, fabric, logic, scheduler
 from chronofabric._core import __version__
 from chronofabric._core.columns import Table
 from chronofabric.bus import (
@@ -43,6 +44,7 @@ from chronofabric.bus import (
 )
 from chronofabric.clock import CounterClock, HybridLogicalClock, SimulatedClock, Stamp, SystemClock
 from chronofabric.errors import (
+    AdmissionError,
     ArgumentError,
     ChronofabricError,
     ClockError,
@@ -52,6 +54,7 @@ from chronofabric.errors import (
     ForkedError,
     FormulaError,
     GuardError,
+    JobLimitError,
     PatternError,
     PayloadError,
     PublishTimeout,
@@ -59,6 +62,7 @@ from chronofabric.errors import (
     SimulationError,
     SinkError,
     SourceError,
+    TimerLimitError,
     TopicError,
     TopicLimitError,
     UnsupportedError,
@@ -67,6 +71,7 @@ from chronofabric.errors import (
 from chronofabric.fabric import Fabric, Guard, Report
 
 __all__ = [
+    "AdmissionError",
     "ArgumentError",
     "Batch",
     "Books",
@@ -85,6 +90,7 @@ __all__ = [
     "Guard",
     "GuardError",
     "HybridLogicalClock",
+    "JobLimitError",
     "NativeFunction",
     "Pattern",
     "PatternError",
@@ -101,6 +107,7 @@ __all__ = [
     "Subscription",
     "SystemClock",
     "Table",
+    "TimerLimitError",
     "TopicError",
     "TopicLimitError",
     "UnsupportedError",
@@ -112,6 +119,7 @@ __all__ = [
     "fabric",
     "logic",
     "regex",
+    "scheduler",
 ]
 
 if not _typing.TYPE_CHECKING:  # to a type checker, `import chronofabric.testing` is what makes it known

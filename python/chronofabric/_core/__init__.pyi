@@ -1,13 +1,13 @@
 """The Rust side of chronofabric: one module for each concern.
 
-Users meet its classes in `chronofabric` and in its modules `bus`, `clock` and `logic`.
+Users meet its classes in `chronofabric` and in its modules `bus`, `clock`, `logic` and `scheduler`.
 """
 
 from typing import Literal
 
-from . import bus, clock, columns, logic, settings
+from . import bus, clock, columns, logic, scheduler, settings
 
-__all__ = ["__version__", "build_profile", "bus", "clock", "columns", "logic", "settings"]
+__all__ = ["__version__", "build_profile", "bus", "clock", "columns", "logic", "scheduler", "settings"]
 
 __version__: str
 """The version of chronofabric."""

@@ -14,12 +14,15 @@ from weakref import WeakSet
 from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
 from chronofabric.bus import Pattern, Publisher, Subscription, wait_for_room
+from chronofabric.duration import nanoseconds
 from chronofabric.errors import ArgumentError, ClosedError, GuardError
 from chronofabric.fabric.checks import checked_text, only
 from chronofabric.fabric.guards import Do, Guard, GuardAction, guard_actions, make_guard
-from chronofabric.fabric.handlers import Handler, Handlers, ThreadedHandlers, is_coroutine_function
+from chronofabric.fabric.handlers import Handler, Handlers, ThreadedHandlers
 from chronofabric.fabric.parts import RunningSink, RunningSource
 from chronofabric.fabric.report import Report
+from chronofabric.fabric.scheduling import NodeTimers, Scheduling, SwitchInterval
+from chronofabric.scheduler.timers import is_coroutine_function
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from chronofabric.fabric.sinks import Sink
     from chronofabric.fabric.sources import Source
     from chronofabric.logic import Formula
+    from chronofabric.scheduler import Realtime
 
 __all__ = ["Fabric"]
 
@@ -47,7 +51,7 @@ _OPEN: WeakSet[Fabric]
 _OPEN_BUSES: WeakSet[_bus.Bus]
 
 
-class Fabric:
+class Fabric(Scheduling):
     """A node of the fabric.
 
     Publishing and subscribing work as soon as it is made. Handlers, sources and sinks start when it is entered with
@@ -65,6 +69,11 @@ class Fabric:
         the id is random for each process.
     topics_max
         How many topics it may have.
+    realtime
+        What the thread that fires its timers asks of the system.
+    switch_interval
+        How long a thread of Python may keep the interpreter from others while the node runs, such as ``"0.5 ms"``; for
+        the whole process, and as it was before when the node is closed.
 
     Raises
     ------
@@ -92,8 +101,11 @@ class Fabric:
         clock: str | _clock.TimeSource = "counter",
         folder: str | os.PathLike[str] | None = None,
         topics_max: int = 65_536,
+        realtime: Realtime | None = None,
+        switch_interval: Duration | None = None,
     ) -> None:
         checked_text("name", name, empty=False)
+        self._switch = None if switch_interval is None else SwitchInterval(switch_interval)
         self._clock = _clock.source(clock)
         self._stamps = _clock.HybridLogicalClock(self._clock, folder=None if folder is None else os.fspath(folder))
         try:
@@ -111,6 +123,8 @@ class Fabric:
         self._stop = threading.Event()
         self._stop_asked = False
         self._handlers = self._make_handlers()
+        self._timers = self._handlers.timers = NodeTimers(name, self._clock, self._handlers, realtime)
+        self._waiting_rows = []
         self._guards: dict[str, Guard] = {}
         self._guard_handlers: dict[str, Handler] = {}
         self._sources: list[RunningSource] = []
@@ -323,7 +337,7 @@ class Fabric:
             capacity=_count("capacity", capacity),
             capacity_bytes=None if capacity_bytes is None else _count("capacity_bytes", capacity_bytes),
             overflow=overflow,
-            block_timeout_ns=_nanoseconds(block_timeout, "block_timeout"),
+            block_timeout_ns=nanoseconds(block_timeout, argument="block_timeout"),
             dead_letters_max=_count("dead_letters_max", dead_letters_max),
             order=order,
         )
@@ -369,7 +383,7 @@ class Fabric:
         if on_error not in ("continue", "stop"):
             hint = "it must be 'continue' or 'stop'"
             raise ArgumentError(f"on_error is {on_error!r}; {hint}", argument="on_error", value=on_error, hint=hint)
-        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
+        deadline_ns = None if deadline is None else nanoseconds(deadline, argument="deadline")
 
         def decorate(function: _Function) -> _Function:
             called: str = name or getattr(function, "__qualname__", None) or repr(function)
@@ -458,7 +472,7 @@ class Fabric:
         GuardError
             The name is taken, or signals and formula do not agree.
         """
-        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
+        deadline_ns = None if deadline is None else nanoseconds(deadline, argument="deadline")
         native, call = guard_actions(name, do, publish, action)
         self._core.check()
         with self._lock:
@@ -572,6 +586,7 @@ class Fabric:
                 raise
             self._running = True
             self._handlers.start(loop)
+            self._start_timers(loop)
             for source in self._sources:
                 source.start()
 
@@ -589,7 +604,7 @@ class Fabric:
         >>> with cf.Fabric("plant") as fabric:
         ...     fabric.run("10 ms")
         """
-        until_ns = None if duration is None else self._clock.now() + _nanoseconds(duration, "duration")
+        until_ns = None if duration is None else self._clock.now() + nanoseconds(duration, argument="duration")
         self.start()
         slice_s = 0.001 if self._core.simulated else _SIGNAL_SLICE_S
         try:
@@ -627,7 +642,7 @@ class Fabric:
             By subscription, how many events were dropped because they were still pending.
         """
         self._core.check()
-        drain_s = _nanoseconds(drain, "drain") / 1e9
+        drain_s = nanoseconds(drain, argument="drain") / 1e9
         with self._lock:
             if self._closing:
                 return dict(self._dropped)
@@ -645,6 +660,7 @@ class Fabric:
     def _drain(self, until_s: float) -> None:
         """Stop the sources, and give those who receive the time to finish."""
         self.stop()
+        self._timers.disarm()
         for source in self._sources:
             source.stop_token.set()
         for source in self._sources:
@@ -656,6 +672,7 @@ class Fabric:
     def _end(self, until_s: float) -> None:
         """Close the bus, end the threads, and take down what was still pending."""
         self._core.close()
+        self._end_timers()
         try:
             self._handlers.stop(max(0.1, until_s - _time.monotonic()))
             for sink in self._sinks:
@@ -726,6 +743,7 @@ class Fabric:
             guards=tuple(guard.report() for guard in self._guards.values()),
             sources=tuple(source.report() for source in self._sources),
             sinks=tuple(sink.report() for sink in self._sinks),
+            timers=self._timers.report()["periodic"],
         )
 
     def topics(self) -> Mapping[str, int]:
@@ -743,12 +761,6 @@ def _count(argument: str, value: object) -> int:
         return value
     hint = "it must be a whole number of at least 1, and less than 2^63"
     raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
-
-
-def _nanoseconds(duration: Duration, argument: str) -> int:
-    from chronofabric.duration import nanoseconds
-
-    return nanoseconds(duration, argument=argument)
 
 
 _OPEN = WeakSet()

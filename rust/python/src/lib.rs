@@ -27,6 +27,7 @@ mod node;
 #[allow(unsafe_code)]
 mod payload;
 mod publisher;
+mod scheduler;
 mod settings;
 mod subscription;
 mod timer;
@@ -51,10 +52,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     clock::register(module)?;
     columns::register(module)?;
     logic::register(module)?;
+    scheduler::register(module)?;
     settings::register(module)?;
     // So that `import chronofabric._core.bus` finds it.
     let modules = py.import("sys")?.getattr("modules")?;
-    for name in ["bus", "clock", "columns", "logic", "settings"] {
+    for name in ["bus", "clock", "columns", "logic", "scheduler", "settings"] {
         modules.set_item(format!("chronofabric._core.{name}"), module.getattr(name)?)?;
     }
     Ok(())

@@ -11,7 +11,7 @@
 use crate::alarm::Alarm;
 use crate::{Class, Granted, MissedTicks, Realtime, Refused, SchedulerError, TimerHandle, Wheel};
 use chronofabric_clock::TimeSource;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -141,6 +141,8 @@ const DRIFTLESS_NS: i64 = 50_000_000;
 pub struct Timers<A: Action + 'static> {
     shared: Arc<Shared<A>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Whether there is a thread, or none is needed.
+    started: AtomicBool,
     options: TimersOptions,
 }
 
@@ -169,7 +171,8 @@ impl<A: Action> Timers<A> {
         let wheel = Wheel::new(source.now_ns(), options.timers_max);
         let state = Mutex::new(State { wheel, awaited_ns: i64::MIN, closed: false });
         let shared = Shared { source, state, alarm: Alarm::new(), refused: Mutex::default() };
-        Ok(Self { shared: Arc::new(shared), thread: Mutex::default(), options: options.clone() })
+        let started = AtomicBool::new(shared.source.as_simulated().is_some());
+        Ok(Self { shared: Arc::new(shared), thread: Mutex::default(), started, options: options.clone() })
     }
 
     /// The source that they take their time from.
@@ -184,9 +187,14 @@ impl<A: Action> Timers<A> {
     /// [`SchedulerError::TimerLimit`], [`SchedulerError::Option`] for a period below 1 ns, [`SchedulerError::Closed`], or
     /// [`SchedulerError::Thread`]; nothing is armed then.
     pub fn arm(&self, due_ns: i64, period: Option<Period>, action: A) -> Result<Arc<Timer<A>>, SchedulerError> {
-        let timer = Arc::new(Timer { action, period, place: AtomicU64::new(0) });
+        let timer = self.timer(period, action);
         self.arm_again(&timer, due_ns)?;
         Ok(timer)
+    }
+
+    /// Makes a timer that is not armed yet.
+    pub fn timer(&self, period: Option<Period>, action: A) -> Arc<Timer<A>> {
+        Arc::new(Timer { action, period, place: AtomicU64::new(0) })
     }
 
     /// Arms a timer for another instant, whether it is armed, has fired or was cancelled.
@@ -201,7 +209,9 @@ impl<A: Action> Timers<A> {
             let allowed = "it must be at least 1 ns";
             return Err(SchedulerError::Option { name: "period", value: period.period_ns, allowed });
         }
-        self.start()?;
+        if !self.started.load(Ordering::Acquire) {
+            self.start()?;
+        }
         let mut state = self.shared.lock();
         if state.closed {
             return Err(SchedulerError::Closed);
@@ -249,12 +259,14 @@ impl<A: Action> Timers<A> {
     /// Fires what is due, in the calling thread, in the order of instants and then of arming; says how many. For who moves
     /// simulated time; on other sources the thread does this.
     pub fn fire_due(&self) -> usize {
-        let mut fired = 0;
-        while let Some((timer, firing)) = self.shared.step() {
-            timer.action.fire(firing);
-            fired += 1;
-        }
-        fired
+        std::iter::from_fn(|| self.fire_next().then_some(())).count()
+    }
+
+    /// As [`Timers::fire_due`], but at most one; says whether there was one.
+    pub fn fire_next(&self) -> bool {
+        let Some((timer, firing)) = self.shared.step() else { return false };
+        timer.action.fire(firing);
+        true
     }
 
     /// What was asked of the system and refused, once the thread has started.
@@ -280,15 +292,8 @@ impl<A: Action> Timers<A> {
         held.len()
     }
 
-    /// As [`Timers::close`], without waiting for the thread: for a process whose threads are gone.
-    pub fn abandon(&self) {
-        drop(lock(&self.thread).take());
-    }
-
+    #[cold]
     fn start(&self) -> Result<(), SchedulerError> {
-        if self.shared.source.as_simulated().is_some() {
-            return Ok(());
-        }
         let mut thread = lock(&self.thread);
         if thread.is_none() && !self.shared.lock().closed {
             let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
@@ -296,6 +301,7 @@ impl<A: Action> Timers<A> {
             let started = std::thread::Builder::new().name("chronofabric-timers".to_owned()).spawn(run);
             *thread = Some(started.map_err(|error| SchedulerError::Thread { reason: error.to_string() })?);
         }
+        self.started.store(true, Ordering::Release);
         Ok(())
     }
 }

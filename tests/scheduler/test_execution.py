@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 
 import pytest
@@ -284,6 +285,24 @@ def test_schedulers_end_with_the_interpreter():
         print("end")
     """
     assert run_python(code).stdout == "end\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_child_is_told_whose_scheduler_it_is():
+    code = """
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import chronofabric as cf
+        scheduler = cf.scheduler.Scheduler().__enter__()
+        if (child := os.fork()) == 0:
+            try:
+                scheduler.submit(print, deadline=1)
+            except cf.ForkedError:
+                scheduler.close()
+                os._exit(3)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert run_python(code).stdout == "3\n"
 
 
 @pytest.mark.parametrize(

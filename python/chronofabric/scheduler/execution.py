@@ -14,7 +14,7 @@ from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
 from chronofabric._core import scheduler as _scheduler
 from chronofabric.duration import nanoseconds
-from chronofabric.errors import AdmissionError, ArgumentError, ClosedError, UnsupportedError
+from chronofabric.errors import AdmissionError, ArgumentError, ClosedError, ForkedError, UnsupportedError
 from chronofabric.scheduler.jobs import CURRENT, Admission, Job, Miss, MissedJob, Overrun, Task
 from chronofabric.scheduler.timers import Target, Timers, checked_count, is_coroutine_function, one_of
 
@@ -473,6 +473,8 @@ class Scheduler:
 
         Calling it again does nothing more.
         """
+        if self._timers.forked:
+            return 0
         with self._lock:
             if self._closed:
                 return 0
@@ -488,6 +490,9 @@ class Scheduler:
         return waiting
 
     def _refuse_when_closed(self) -> None:
+        if self._timers.forked:
+            text = f"scheduler '{self._name}' belongs to the process that this one was forked from; make a new one here"
+            raise ForkedError(text, name=self._name)
         if self._closed:
             raise ClosedError(f"scheduler '{self._name}' is closed", name=self._name)
 

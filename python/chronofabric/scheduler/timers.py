@@ -448,6 +448,11 @@ class Timers:
         return self._name
 
     @property
+    def forked(self) -> bool:
+        """Whether this is a forked child of the process that made it; it is of no use there."""
+        return self._core.forked
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed."""
         return self._closed

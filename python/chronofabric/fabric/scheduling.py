@@ -63,6 +63,8 @@ class NodeTimers(Timers):
 
     def close(self) -> int:
         """Take all timers and calls back. The node does this when it is closed."""
+        if self._core.forked:
+            return 0
         armed = 0 if self._closed else self.disarm()
         self._core.discard()
         for task in list(self._tasks):

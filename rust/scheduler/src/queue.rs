@@ -127,11 +127,8 @@ impl<T> DeadlineQueue<T> {
         if place == self.heap.len() {
             return;
         }
-        if place > 0 && last.key < self.heap[(place - 1) / CHILDREN].key {
-            self.rise(place, last);
-        } else {
-            self.sink(place, last);
-        }
+        let gap = self.sink(place);
+        self.rise(gap, last);
     }
 
     /// Puts an entry where it belongs, at a place or above.
@@ -148,21 +145,27 @@ impl<T> DeadlineQueue<T> {
         self.put(place, entry);
     }
 
-    /// Puts an entry where it belongs, at a place or below.
+    /// Moves a gap to the bottom, and says where it ended. What is to fill it comes from the bottom, and mostly belongs
+    /// there: so it is not compared with on the way down, but on the way up.
     #[inline]
-    fn sink(&mut self, mut place: usize, entry: Entry) {
+    fn sink(&mut self, mut place: usize) -> usize {
         loop {
             let first = place * CHILDREN + 1;
-            let children = self.heap.get(first..self.heap.len().min(first + CHILDREN)).unwrap_or_default();
-            let Some((below, least)) = children.iter().enumerate().min_by_key(|(_, child)| child.key) else { break };
-            if least.key >= entry.key {
-                break;
-            }
-            let least = *least;
-            self.put(place, least);
+            let below = match self.heap.get(first..) {
+                // Both halves at once, and without a branch that would be foretold wrongly half the time.
+                Some([a, b, c, d, ..]) => {
+                    let (left, left_key) = if b.key < a.key { (1, b.key) } else { (0, a.key) };
+                    let (right, right_key) = if d.key < c.key { (3, d.key) } else { (2, c.key) };
+                    if right_key < left_key { right } else { left }
+                }
+                Some(few) if !few.is_empty() => {
+                    few.iter().enumerate().min_by_key(|(_, child)| child.key).map_or(0, |(below, _)| below)
+                }
+                _ => return place,
+            };
+            self.put(place, self.heap[first + below]);
             place = first + below;
         }
-        self.put(place, entry);
     }
 
     #[inline]

@@ -2,7 +2,6 @@
 
 use super::Calls;
 use super::tally::Tally;
-use crate::errors;
 use crate::event::Flag;
 use crate::guard::function_at;
 use crate::node::{Outcome, lock};
@@ -136,7 +135,7 @@ fn descriptor_of(py: Python<'_>, descriptor: std::os::fd::RawFd) -> PyResult<std
     let owned = unsafe { std::os::fd::OwnedFd::from_raw_fd(copy) };
     if flags & libc::O_NONBLOCK == 0 {
         let hint = "writing to it could make all timers wait; call os.set_blocking(descriptor, False) first";
-        return Err(errors::argument(py, "descriptor", descriptor.into_pyobject(py)?.as_any(), hint));
+        return Err(crate::errors::argument(py, "descriptor", descriptor.into_pyobject(py)?.as_any(), hint));
     }
     Ok(owned)
 }

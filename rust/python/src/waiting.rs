@@ -225,7 +225,8 @@ fn spins() -> u32 {
 #[pyclass(module = "chronofabric._core.bus", frozen)]
 pub(crate) struct Wakeups {
     shared: Arc<Shared>,
-    node: Arc<Node>,
+    /// Refuses to wait in a forked child, where there is one.
+    node: Option<Arc<Node>>,
 }
 
 #[derive(Default)]
@@ -302,7 +303,7 @@ impl Shared {
 }
 
 impl Wakeups {
-    fn wake(&self) -> Arc<dyn Wake> {
+    pub(crate) fn wake(&self) -> Arc<dyn Wake> {
         Arc::<Shared>::clone(&self.shared)
     }
 }
@@ -310,8 +311,9 @@ impl Wakeups {
 #[pymethods]
 impl Wakeups {
     #[new]
-    fn new(bus: &Bound<'_, crate::bus::Bus>) -> Self {
-        Self { shared: Arc::default(), node: Arc::clone(&bus.get().node) }
+    #[pyo3(signature = (bus = None))]
+    fn new(bus: Option<&Bound<'_, crate::bus::Bus>>) -> Self {
+        Self { shared: Arc::default(), node: bus.map(|bus| Arc::clone(&bus.get().node)) }
     }
 
     /// Registers a subscription under a number, for the next time it has something to do.
@@ -372,7 +374,9 @@ impl Wakeups {
                 let waited = self.shared.changed.wait_timeout_while(inbox, SLICE, |inbox| inbox.tokens.is_empty());
                 waited.unwrap_or_else(PoisonError::into_inner).0.sleepers -= 1;
             });
-            self.node.check(py)?;
+            if let Some(node) = &self.node {
+                node.check(py)?;
+            }
         }
     }
 

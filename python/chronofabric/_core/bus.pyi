@@ -51,7 +51,8 @@ YIELD_EVERY: int
 
 _Deadline: TypeAlias = Duration | datetime | Stamp
 _Overflow: TypeAlias = Literal["drop-oldest", "drop-newest", "dead-letter", "block"]
-_Order: TypeAlias = Literal["publisher", "causal"]
+_Order: TypeAlias = Literal["publisher", "causal", "deadline"]
+_Late: TypeAlias = Literal["deliver", "mark", "dead-letter"]
 _Patterns: TypeAlias = str | Pattern | list[str] | list[Pattern] | list[str | Pattern] | tuple[str | Pattern, ...]
 _Reason: TypeAlias = Literal[
     "overflow",
@@ -63,6 +64,7 @@ _Reason: TypeAlias = Literal[
     "closed",
     "unsubscribed",
     "duplicate",
+    "late",
 ]
 
 @final
@@ -112,6 +114,13 @@ class Event:
     @property
     def deadline(self) -> int | None:
         """When it should have been acted on, in nanoseconds since the Unix epoch; None without a deadline."""
+
+    @property
+    def late_ns(self) -> int | None:
+        """How long after its deadline it was handed out, in nanoseconds, by a subscription with ``late="mark"``.
+
+        None where it was in time, has no deadline, or the subscription did not look.
+        """
 
     @property
     def headers(self) -> MappingProxyType[str, Any]:
@@ -205,7 +214,7 @@ class Batch:
 
 @final
 class DeadLetter:
-    """An event that a subscription with ``overflow="dead-letter"`` had no room for.
+    """An event for which a subscription had no room (``overflow="dead-letter"``) or no time (``late="dead-letter"``).
 
     Examples
     --------
@@ -227,6 +236,10 @@ class DeadLetter:
     @property
     def reason(self) -> _Reason:
         """Why it was not delivered."""
+
+    @property
+    def late_ns(self) -> int | None:
+        """How long after its deadline its turn had come, in nanoseconds; None unless that is the reason."""
 
 @final
 class Pattern:
@@ -477,8 +490,8 @@ class Bus:
     def subscriptions(self) -> list[dict[str, Any]]:
         """Return the figures of every subscription, those closed with the bus too.
 
-        Each has what `Subscription.books_dict` has, and ``name``, ``pattern``, ``capacity``, ``dead_letters`` (how many
-        are kept) and ``latency_ns`` (as `Subscription.latency`).
+        Each has what `Subscription.books_dict` has, and ``name``, ``pattern``, ``capacity``, ``late`` (how many were
+        late when their turn came), ``dead_letters`` (how many are kept) and ``latency_ns`` (as `Subscription.latency`).
         """
 
 @disjoint_base
@@ -497,6 +510,8 @@ class Publisher:
         ``"arrow"`` where every payload must export Arrow, or an Arrow schema that each must have.
     retain
         Whether the topic keeps each of its events as the last value.
+    deadline_ns
+        How many nanoseconds after its publish an event is to have been acted on, where the publish does not say.
 
     Raises
     ------
@@ -526,6 +541,7 @@ class Publisher:
         priority: str | int | None = None,
         schema: object | None = None,
         retain: bool = False,
+        deadline_ns: int | None = None,
     ) -> Self: ...
     def publish(
         self,
@@ -780,11 +796,14 @@ class Subscription:
     dead_letters_max
         How many dead letters are kept.
     order
-        ``"publisher"``, or ``"causal"``: no event before one that could have caused it.
+        ``"publisher"``; ``"causal"``: no event before one that could have caused it; or ``"deadline"``: the earliest
+        first.
     history
         How many of the events that a topic keeps it gets first, of each topic.
     group
         Share one subscription with all others of this name, who give the same pattern and options.
+    late
+        What becomes of an event whose deadline has passed when its turn comes.
 
     Raises
     ------
@@ -822,6 +841,7 @@ class Subscription:
         order: _Order,
         history: int,
         group: str | None = None,
+        late: _Late = "deliver",
     ) -> Self: ...
     def receive(self, timeout: Duration | None = None) -> Event:
         """Receive the next event, and wait for it; the most urgent first.
@@ -925,6 +945,10 @@ class Subscription:
     @property
     def receiver(self) -> int:
         """The number of the thread that received last, never given out twice; 0 for none."""
+
+    @property
+    def late(self) -> int:
+        """How many events were late when their turn came; 0 with ``late="deliver"``, which does not look."""
 
     def books_dict(self) -> dict[str, Any]:
         """Return the books by name; `chronofabric.Subscription.books` makes `Books` of them."""

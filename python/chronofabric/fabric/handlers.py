@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from chronofabric._core import bus as _bus
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Handler", "Handlers", "ThreadedHandlers"]
 
 _SERVED_AT_ONCE = 64
-"""How many events one handler takes before the others get their turn."""
+"""How many events one handler takes before the others get their turn, where none has a deadline."""
+
+_PATIENCE_NS = 1_000_000_000
+"""What a handler without a deadline counts as: it waits for the others, and gets its turn in the end."""
 
 _STOP = 0
 """The number under which the thread is told to stop; handlers count from 1."""
@@ -61,6 +65,11 @@ class Handler:
         self.late = 0
         self.error: str | None = None
         self.busy = False
+
+    @property
+    def patience_ns(self) -> int:
+        """How long what waits for it may wait."""
+        return _PATIENCE_NS if self.deadline_ns is None else self.deadline_ns
 
     @property
     def idle(self) -> bool:
@@ -101,6 +110,7 @@ class Handlers:
         self._bus = bus
         self._stop_node = stop_node
         self._running = False
+        self._choosy = False  # whether any of them has a deadline
         self._lock = threading.Lock()
         self._outer_loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
@@ -109,6 +119,7 @@ class Handlers:
         """Add a handler; it starts with the others, or at once where they run already."""
         with self._lock:
             self.all.append(handler)
+            self._choosy |= handler.deadline_ns is not None
             if self._running:
                 self._start(handler)
 
@@ -136,14 +147,18 @@ class Handlers:
         raise NotImplementedError
 
     def _take(self, handler: Handler) -> int:
-        """Call a function for what is there, a fair share at a time; return how often."""
+        """Call a function for what is there, a fair share at a time; return how often.
+
+        Where deadlines matter, that is one event: a call is not interrupted, and the next may be another's.
+        """
         poll = handler.subscription.poll
-        for count in range(_SERVED_AT_ONCE):
+        share = 1 if self._choosy else _SERVED_AT_ONCE
+        for count in range(share):
             event = poll()
             if event is None:
                 return count
             self._call(handler, event)
-        return _SERVED_AT_ONCE
+        return share
 
     def _call(self, handler: Handler, event: Event) -> None:
         self._note(handler, event)
@@ -233,6 +248,8 @@ class ThreadedHandlers(Handlers):
         self._needs_thread = False
         self._needs_loop = False
         self._served: dict[int, Handler] = {}
+        # The numbers of those who have something to do, each with when that should be done.
+        self._ready: list[tuple[int, int]] = []
         self._thread_name = f"chronofabric-handlers-{name}"
         self._thread: threading.Thread | None = None
         self._loop_thread: int | None = None
@@ -310,7 +327,7 @@ class ThreadedHandlers(Handlers):
             for handler in self._served.values():
                 _serve_in(handler, self._receiver)
         while True:
-            for token in self.wakeups.wait():
+            for token in self.wakeups.take() if self._ready else self.wakeups.wait():
                 if token == _STOP:
                     return
                 if token == _LOOP:
@@ -318,10 +335,8 @@ class ThreadedHandlers(Handlers):
 
                     asyncio.run(self._run_with_loop())
                     return
-                if token == self.TIMERS:
-                    self._serve_timers()
-                else:
-                    self._serve(token)
+                self._enroll(token)
+            self._serve_next()
 
     async def _run_with_loop(self) -> None:
         """Serve functions and coroutines from one event loop in this thread."""
@@ -332,14 +347,9 @@ class ThreadedHandlers(Handlers):
         started: set[int] = set()
 
         def serve() -> None:
-            for token in self.wakeups.take():
-                if token == _STOP:
-                    if not stopped.done():
-                        stopped.set_result(None)
-                elif token == self.TIMERS:
-                    self._serve_timers()
-                elif token != _LOOP and not self._served[token].asynchronous:
-                    self._serve(token)
+            self._serve_in_turn(stopped)
+            if self._ready:
+                loop.call_soon(serve)  # after others have had their turn
             for token, handler in list(self._served.items()):
                 if handler.asynchronous and token not in started:
                     started.add(token)
@@ -347,6 +357,7 @@ class ThreadedHandlers(Handlers):
 
         listen(self.wakeups, loop, serve)
         # What was announced before the loop listened.
+        self._ready.clear()
         for token, handler in list(self._served.items()):
             self.wakeups.watch(handler.subscription, token)
         if self.timers is not None:
@@ -357,6 +368,33 @@ class ThreadedHandlers(Handlers):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _serve_in_turn(self, stopped: asyncio.Future[None]) -> None:
+        """Serve as many as have something to do, and look who else has before each; tasks see to coroutines."""
+        self._enroll_functions(stopped)
+        for _ in range(len(self._ready)):
+            self._serve_next()
+            self._enroll_functions(stopped)
+
+    def _enroll_functions(self, stopped: asyncio.Future[None]) -> None:
+        for token in self.wakeups.take():
+            if token == _STOP:
+                if not stopped.done():
+                    stopped.set_result(None)
+            elif token == self.TIMERS or (token != _LOOP and not self._served[token].asynchronous):
+                self._enroll(token)
+
+    def _enroll(self, token: int) -> None:
+        """Note that there is something to do; timers are due already, and so are served at once."""
+        if token == self.TIMERS:
+            self._serve_timers()
+        else:
+            heappush(self._ready, (self._bus.now() + self._served[token].patience_ns, token))
+
+    def _serve_next(self) -> None:
+        """Serve the most urgent of those who have something to do."""
+        if self._ready:
+            self._serve(heappop(self._ready)[1])
 
     def _serve_timers(self) -> None:
         if self.timers is not None:

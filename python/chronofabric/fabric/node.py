@@ -271,6 +271,7 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
         schema: object | None = None,
         priority: str | int | None = None,
         retain: bool = False,
+        deadline: Duration | None = None,
     ) -> Publisher:
         """Make a handle for publishing on one topic; it is faster than naming the topic each time.
 
@@ -284,6 +285,8 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
             The priority of its events, where a publish states none.
         retain
             Keep each of its events as the last value of the topic, for subscriptions to come.
+        deadline
+            By when its events should have been acted on, counted from each publish that states none.
 
         Examples
         --------
@@ -293,7 +296,8 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
         ...     probe.publish(21.5)
         """
         checked_flag("retain", retain)
-        return Publisher(self._core, topic, schema=schema, priority=priority, retain=retain)
+        deadline_ns = None if deadline is None else nanoseconds(deadline, argument="deadline")
+        return Publisher(self._core, topic, schema=schema, priority=priority, retain=retain, deadline_ns=deadline_ns)
 
     # Receiving
 
@@ -310,6 +314,7 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
         order: str = "publisher",
         history: int = 1,
         group: str | None = None,
+        late: str = "deliver",
         scope: str = "local",
     ) -> Subscription:
         """Receive the events of a set of topics.
@@ -321,7 +326,7 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
         name
             Its name in reports; by default the pattern.
         capacity
-            How many events may wait, for each priority.
+            How many events may wait, for each priority; with ``order="deadline"`` over all priorities.
         capacity_bytes
             How many bytes of payload may wait, over all priorities.
         overflow
@@ -332,14 +337,19 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
             How many dead letters are kept.
         order
             ``"publisher"``: order holds per publisher and priority, and the most urgent comes first. ``"causal"``: no
-            event comes before one that could have caused it, whatever their topics and priorities. Other orders are not
-            in this version.
+            event comes before one that could have caused it, whatever their topics and priorities. ``"deadline"``: the
+            earliest deadline first, then the most urgent priority, then the oldest; what has no deadline comes last.
+            Other orders are not in this version.
         history
             How many of the events that a topic keeps it gets first, of each topic: the last value by default; 0 for
             none.
         group
             Share one subscription, and its events, with all others of this name: each event goes to one of them. They
             give the same pattern and options.
+        late
+            What becomes of an event whose deadline has passed when its turn comes. ``"deliver"``: nobody looks.
+            ``"mark"``: it is received, and its ``late_ns`` says how late. ``"dead-letter"``: it goes to the dead
+            letters, with the reason ``late``. Events without a deadline are never late.
         scope
             ``"local"``: this process. Other scopes are not in this version.
 
@@ -352,7 +362,8 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
         UnsupportedError
             The order or scope is not in this version.
         """
-        only("order", order, ("publisher", "causal"), ("deadline", "total"))
+        only("order", order, ("publisher", "causal", "deadline"), ("total",))
+        only("late", late, ("deliver", "mark", "dead-letter"), ())
         only("scope", scope, ("local",), ("host", "network", "global"))
         checked_text("name", name, empty=True)
         if group is not None:
@@ -371,6 +382,7 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
             order=order,
             history=checked_count("history", history, 0),
             group=group,
+            late=late,
         )
 
     def on(
@@ -392,7 +404,9 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
         pattern
             As for `subscribe`.
         deadline
-            Calls that begin later than this after the event was stamped are counted as late.
+            Calls that begin later than this after the event was stamped are counted as late. Where several functions
+            have something to do, the one whose deadline comes first is called first; one without a deadline counts as
+            one of 1 s.
         on_error
             ``"continue"``: an exception is counted and reported. ``"stop"``: it also stops the node.
         name

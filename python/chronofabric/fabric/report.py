@@ -77,8 +77,9 @@ class Report:
         for each in self.subscriptions:
             lost = sum(each["dropped"].values()) + sum(each["dead_lettered"].values())
             p50, p99 = (each["latency_ns"][name] / 1e3 for name in ("p50", "p99"))
+            late = f"{each['late']} late, " if each["late"] else ""
             lines.append(
-                f"  {each['name']}: {each['offered']} offered, {each['delivered']} delivered, {lost} lost, "
+                f"  {each['name']}: {each['offered']} offered, {each['delivered']} delivered, {lost} lost, {late}"
                 f"{each['pending']} pending; p50 {p50:.1f} us, p99 {p99:.1f} us"
             )
         if self.requests["asked"]:

@@ -56,6 +56,7 @@ class SteppedHandlers(Handlers):
 
     def _start(self, handler: Handler) -> None:
         self._started.append(handler)
+        self._started.sort(key=lambda each: each.patience_ns)
         if handler.asynchronous:
             loop = self._node._stepper.loop()
             loop.call_soon(self._start_task, handler)
@@ -67,9 +68,14 @@ class SteppedHandlers(Handlers):
             self.timers.use(self._node._stepper.loop())
 
     def step(self) -> int:
-        """Call functions for what waits, a fair share each, and wake coroutines; return how many events that were."""
+        """Call functions for what waits, a fair share each, and wake coroutines; return how many events that were.
+
+        Where deadlines matter, only the most urgent of them takes its share: the next may be the same.
+        """
         count = 0
         for handler in self._started:
+            if count and self._choosy:
+                break
             if not handler.subscription.ready:
                 continue
             if not handler.asynchronous:

@@ -28,11 +28,13 @@ pub enum Reason {
     Unsubscribed,
     /// It had come before, by its place in causal order.
     Duplicate,
+    /// Its deadline had passed when its turn came.
+    Late,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Overflow,
         Self::Timeout,
         Self::WouldDeadlock,
@@ -42,6 +44,7 @@ impl Reason {
         Self::Closed,
         Self::Unsubscribed,
         Self::Duplicate,
+        Self::Late,
     ];
 
     /// The reason as users read it.
@@ -56,6 +59,7 @@ impl Reason {
             Self::Closed => "closed",
             Self::Unsubscribed => "unsubscribed",
             Self::Duplicate => "duplicate",
+            Self::Late => "late",
         }
     }
 }
@@ -73,6 +77,10 @@ pub(crate) struct Ledger {
     replayed: AtomicU64,
     /// Taken out of a ring, and held back.
     held: AtomicU64,
+    /// Taken out of a ring too late, and put among the dead letters.
+    late: AtomicU64,
+    /// Late when their turn came, whatever became of them.
+    overdue: AtomicU64,
 }
 
 impl Ledger {
@@ -106,6 +114,20 @@ impl Ledger {
         self.held.load(Ordering::Acquire)
     }
 
+    /// An event that was taken out of a ring too late goes to the dead letters.
+    pub(crate) fn set_aside(&self) {
+        self.late.fetch_add(1, Ordering::Release);
+    }
+
+    /// An event is late, whatever becomes of it.
+    pub(crate) fn miss(&self) {
+        self.overdue.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn missed(&self) -> u64 {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
     fn read(&self) -> Counts {
         let read = |counters: &Counters| Reason::ALL.map(|reason| counters[reason as usize].load(Ordering::Acquire));
         Counts {
@@ -114,6 +136,7 @@ impl Ledger {
             evicted: read(&self.evicted),
             dead_lettered: read(&self.dead_lettered),
             held: self.held(),
+            late: self.late.load(Ordering::Acquire),
         }
     }
 
@@ -131,12 +154,15 @@ impl Ledger {
             counts = again;
             (popped, pushed) = positions();
         }
-        let Counts { replayed, rejected, evicted, dead_lettered, held } = counts;
+        let Counts { replayed, rejected, evicted, mut dead_lettered, held, late } = counts;
         let total = |counts: &[u64]| counts.iter().sum::<u64>();
+        let offered = pushed + total(&rejected) + total(&dead_lettered) - replayed;
+        // Those were pushed, unlike what was turned away.
+        dead_lettered[Reason::Late as usize] += late;
         Books {
-            offered: pushed + total(&rejected) + total(&dead_lettered) - replayed,
+            offered,
             replayed,
-            delivered: popped - total(&evicted) - held,
+            delivered: popped - total(&evicted) - held - late,
             filtered: 0,
             dropped: Reason::ALL.map(|reason| rejected[reason as usize] + evicted[reason as usize]),
             dead_lettered,
@@ -156,6 +182,7 @@ struct Counts {
     dead_lettered: [u64; Reason::ALL.len()],
     /// Read after what was evicted: what is evicted from there is let go of before.
     held: u64,
+    late: u64,
 }
 
 /// A reading of the books of one subscription.

@@ -59,6 +59,8 @@ pub trait Payload: Send + Sync + Sized + 'static {
 pub struct Extras<P: Payload> {
     /// When the event should have been acted on.
     pub deadline_ns: Option<i64>,
+    /// How long after its deadline it was handed out, where somebody asked for that.
+    pub late_ns: Option<i64>,
     /// What its publisher sent beside the payload.
     pub headers: Option<P::Headers>,
     /// Its place in causal order, where somebody asked for that, or another node gave it one.
@@ -85,14 +87,14 @@ impl<P: Payload> std::fmt::Debug for Extras<P> {
 impl<P: Payload> Extras<P> {
     /// Nothing of it.
     pub fn empty() -> Box<Self> {
-        Box::new(Self { deadline_ns: None, headers: None, provenance: None, reply: None })
+        Box::new(Self { deadline_ns: None, late_ns: None, headers: None, provenance: None, reply: None })
     }
 
     /// The same for another cell.
     pub(crate) fn share(&self) -> Box<Self> {
         let headers = self.headers.as_ref().map(P::share_headers);
         let (provenance, reply) = (self.provenance.clone(), self.reply.clone());
-        Box::new(Self { deadline_ns: self.deadline_ns, headers, provenance, reply })
+        Box::new(Self { deadline_ns: self.deadline_ns, late_ns: self.late_ns, headers, provenance, reply })
     }
 }
 
@@ -407,6 +409,11 @@ impl<P: Payload> Share<P> {
     /// When it should have been acted on.
     pub fn deadline_ns(&self) -> Option<i64> {
         self.cell().extras.as_ref()?.deadline_ns
+    }
+
+    /// How long after its deadline it was handed out; `None` where it was in time, or its receiver did not ask.
+    pub fn late_ns(&self) -> Option<i64> {
+        self.cell().extras.as_ref()?.late_ns
     }
 
     /// What its publisher sent beside the payload.

@@ -3,7 +3,7 @@
 //! An event is published on a topic, stamped once, and its one cell in memory is put into the ring of every subscription
 //! whose pattern matches the topic. Routes are immutable snapshots, made when a topic or a subscription appears; a publish
 //! reads the snapshot, fills a cell, pushes a reference to it into each ring, passes one full fence and wakes who sleeps.
-//! It takes no lock, unless a receiver asks for causal order, and, once the pool of cells is warm, allocates nothing. A
+//! It takes no lock, unless a receiver asks for causal order or that of deadlines, and, once the pool of cells is warm, allocates nothing. A
 //! topic that a guard watches has one short critical section in which its event is evaluated and enqueued, in this order.
 
 #![deny(unsafe_code)]
@@ -50,7 +50,8 @@ pub use {
     publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Unfinished, Values},
     retained::{RETAINED_MAX, RetentionCounts, RetentionRule},
     subscription::{
-        CAPACITY_MAX, CausalCounts, DeadLetter, Order, Overflow, Receiver, Subscription, SubscriptionOptions, Waiting,
+        CAPACITY_MAX, CausalCounts, DeadLetter, Late, Order, Overflow, Receiver, Subscription, SubscriptionOptions,
+        Waiting,
     },
     topic::{Pattern, TOPIC_BYTES_MAX, TopicInfo, validate_topic},
 };

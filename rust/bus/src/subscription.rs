@@ -17,12 +17,16 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
 use std::sync::{Arc, Mutex, OnceLock};
 
 mod causal;
+mod late;
+mod options;
+mod urgent;
 
 use causal::Causal;
 pub use causal::CausalCounts;
+use late::Reading;
+pub use options::{CAPACITY_MAX, Late, Order, Overflow, SubscriptionOptions};
+use urgent::Urgent;
 
-/// The largest capacity of a subscription.
-pub const CAPACITY_MAX: usize = 1 << 26;
 /// How many events of a priority are timed one by one before only every sixty-fourth is.
 const TIMED_FIRST: u64 = 1024;
 const TIMED_EVERY: u64 = 64;
@@ -42,65 +46,10 @@ const SHARED: u8 = 4;
 const MEASURED: u8 = 8;
 /// It hands out in causal order.
 const CAUSAL: u8 = 16;
-
-/// What happens to an event that finds its subscription full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overflow {
-    /// The oldest waiting event makes room.
-    DropOldest,
-    /// The new event is dropped.
-    DropNewest,
-    /// The new event goes to the dead letters.
-    DeadLetter,
-    /// The publisher waits.
-    Block,
-}
-
-/// In which order a subscription hands events out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Each publisher's events of one priority in the order in which they were published; the most urgent priority first.
-    #[default]
-    Publisher,
-    /// No event before one that could have caused it, whatever their topics and priorities.
-    Causal,
-}
-
-/// How a subscription buffers.
-#[derive(Clone, Debug)]
-pub struct SubscriptionOptions {
-    /// What it is called in reports.
-    pub name: Box<str>,
-    /// How many events may wait, for each priority.
-    pub capacity: usize,
-    /// How many bytes of payload may wait, over all priorities.
-    pub capacity_bytes: Option<usize>,
-    /// What happens when it is full.
-    pub overflow: Overflow,
-    /// How long a publisher waits under [`Overflow::Block`].
-    pub block_timeout_ns: i64,
-    /// How many dead letters are kept.
-    pub dead_letters_max: usize,
-    /// In which order it hands out.
-    pub order: Order,
-    /// How many of the last events that a topic keeps it is given first, of each topic.
-    pub history: usize,
-}
-
-impl Default for SubscriptionOptions {
-    fn default() -> Self {
-        Self {
-            name: "".into(),
-            capacity: 1024,
-            capacity_bytes: None,
-            overflow: Overflow::DropOldest,
-            block_timeout_ns: 1_000_000_000,
-            dead_letters_max: 1024,
-            order: Order::Publisher,
-            history: 1,
-        }
-    }
-}
+/// Its receivers look at deadlines.
+const TIMELY: u8 = 64;
+/// It hands out by deadline, and has no rings.
+const URGENT: u8 = 128;
 
 /// An event that was not delivered, kept for inspection and replay.
 #[derive(Debug)]
@@ -109,6 +58,14 @@ pub struct DeadLetter<P: Payload> {
     pub event: Share<P>,
     /// Why it was not delivered.
     pub reason: Reason,
+    /// How long after its deadline its turn had come, where that is the reason.
+    pub late_ns: Option<i64>,
+}
+
+impl<P: Payload> Clone for DeadLetter<P> {
+    fn clone(&self) -> Self {
+        Self { event: self.event.clone(), ..*self }
+    }
 }
 
 /// What came of offering an event.
@@ -168,6 +125,8 @@ pub struct Subscription<P: Payload> {
     waiting: Waiting,
     /// Only where it hands out in causal order.
     causal: Option<Box<Causal<P>>>,
+    /// Only where it hands out by deadline.
+    urgent: Option<Box<Urgent<P>>>,
     options: SubscriptionOptions,
     pattern: Pattern,
 }
@@ -197,15 +156,16 @@ impl<P: Payload> Subscription<P> {
             });
         }
         let measured = if options.capacity_bytes.is_some() { MEASURED } else { 0 };
-        let causal = match options.order {
-            Order::Publisher => None,
-            Order::Causal => Causal::new(options.capacity).map(Box::new),
-        };
+        let timely = if options.late == Late::Deliver { 0 } else { TIMELY };
+        let causal = if options.order == Order::Causal { Causal::new(options.capacity).map(Box::new) } else { None };
+        let urgent = (options.order == Order::Deadline).then(Box::default);
+        let order = if causal.is_some() { CAUSAL } else { 0 } | if urgent.is_some() { URGENT } else { 0 };
         Ok(Self {
             rings: std::array::from_fn(|_| OnceLock::new()),
             front: Front {
-                state: AtomicU8::new(if causal.is_some() { CAUSAL | measured } else { measured }),
-                used: AtomicU8::new(0),
+                state: AtomicU8::new(order | measured | timely),
+                // Where there are no rings, so that receivers always look.
+                used: AtomicU8::new(urgent.is_some().into()),
                 items: Signal::default(),
             },
             space: Signal::default(),
@@ -218,6 +178,7 @@ impl<P: Payload> Subscription<P> {
             close_reason: OnceLock::new(),
             waiting: Waiting::default(),
             causal,
+            urgent,
             options,
             pattern,
         })
@@ -265,18 +226,20 @@ impl<P: Payload> Subscription<P> {
 
     /// How many events wait.
     pub fn pending(&self) -> usize {
-        self.rings().map(Ring::len).sum::<usize>() + self.ledger.held() as usize
+        let urgent = self.urgent().map_or(0, Urgent::len);
+        self.rings().map(Ring::len).sum::<usize>() + urgent + self.ledger.held() as usize
     }
 
     /// How many events were ever taken out, whatever became of them.
     pub fn received(&self) -> u64 {
-        self.rings().map(|ring| ring.positions().0).sum()
+        self.positions().0
     }
 
     /// Whether a receiver has something to do: an event to take, or the end to notice.
     pub fn is_ready(&self) -> bool {
         let held = || self.causal().is_some_and(Causal::is_ready);
-        self.is_closed() || (!self.is_paused() && (self.rings().any(Ring::is_ready) || held()))
+        let urgent = || self.urgent().is_some_and(|urgent| urgent.len() > 0);
+        self.is_closed() || (!self.is_paused() && (self.rings().any(Ring::is_ready) || held() || urgent()))
     }
 
     /// Who waits at this moment.
@@ -291,13 +254,13 @@ impl<P: Payload> Subscription<P> {
 
     /// The books, exact while no call is in progress.
     pub fn books(&self) -> Books {
-        self.ledger.books(|| {
-            let mut sum = (0, 0);
-            for (head, tail) in self.rings().map(Ring::positions) {
-                sum = (sum.0 + head, sum.1 + tail);
-            }
-            sum
-        })
+        self.ledger.books(|| self.positions())
+    }
+
+    /// How many events were ever taken out, and put in.
+    fn positions(&self) -> (u64, u64) {
+        let all = self.rings().map(Ring::positions).chain(self.urgent().map(Urgent::positions));
+        all.fold((0, 0), |sum, (head, tail)| (sum.0 + head, sum.1 + tail))
     }
 
     /// How long events waited between entering the node and being received: the first 1 024 of each priority, then every
@@ -363,21 +326,21 @@ impl<P: Payload> Subscription<P> {
     /// Pushes as many of the events as there is room for; the others come back.
     #[inline(always)]
     fn try_push(&self, access: impl Access, share: Share<P>, priority: u8) -> Result<(), Share<P>> {
-        let ring = self.ring(priority);
-        if let Some(limit) = self.options.capacity_bytes {
-            return self.try_push_measured(access, ring, share, limit);
+        if self.front.state.load(Ordering::Relaxed) & (MEASURED | URGENT) != 0 {
+            return self.try_push_unusually(access, share, priority);
         }
+        let ring = self.ring(priority);
         if share.len() == 1 { ring.push_with(access, share) } else { share.push_into(access, ring) }
     }
 
-    /// As [`Subscription::try_push`] where bytes are counted: then events are not published in batches.
-    fn try_push_measured(
-        &self,
-        access: impl Access,
-        ring: &Ring<Share<P>>,
-        event: Share<P>,
-        limit: usize,
-    ) -> Result<(), Share<P>> {
+    /// As [`Subscription::try_push`] where there are no rings, or bytes are counted: then events are not published in batches.
+    #[inline(never)]
+    fn try_push_unusually(&self, access: impl Access, event: Share<P>, priority: u8) -> Result<(), Share<P>> {
+        if let Some(urgent) = self.urgent() {
+            return self.push_urgent(urgent, event);
+        }
+        let ring = self.ring(priority);
+        let limit = self.options.capacity_bytes.unwrap_or(usize::MAX);
         let bytes = event.payload().map_or(0, Payload::bytes);
         // Reserved first, so that several publishers together cannot pass the bound.
         if self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > limit {
@@ -393,6 +356,12 @@ impl<P: Payload> Subscription<P> {
     fn overflow(&self, access: impl Access, mut rest: Share<P>, victims: &mut Victims<P>) -> Offer<P> {
         if self.is_too_large(&rest) {
             self.turn_away(rest, Reason::TooLarge, victims);
+            return Offer::Settled;
+        }
+        if self.options.overflow == Overflow::DropOldest
+            && let Some(urgent) = self.urgent()
+        {
+            rest.each().for_each(|event| self.displace(urgent, event, victims));
             return Offer::Settled;
         }
         match self.options.overflow {
@@ -461,7 +430,7 @@ impl<P: Payload> Subscription<P> {
         }
         self.lose(&event);
         self.ledger.dead_letter(reason);
-        dead.push_back(DeadLetter { event, reason });
+        dead.push_back(DeadLetter { event, reason, late_ns: None });
     }
 
     pub(crate) fn reject(&self, share: Share<P>, reason: Reason, victims: &mut Victims<P>) {
@@ -516,13 +485,16 @@ impl<P: Payload> Subscription<P> {
 
     /// Whether there is room for one event more, as far as their number goes.
     pub(crate) fn has_room(&self, priority: u8) -> bool {
-        let ring = self.ring(priority);
-        self.options.capacity_bytes.is_some() || ring.len() < ring.capacity()
+        let len = self.urgent().map_or_else(|| self.ring(priority).len(), Urgent::len);
+        self.options.capacity_bytes.is_some() || len < self.options.capacity
     }
 
     /// Whether enough room was made for a waiting publisher to go on with many events, not only one.
     pub(crate) fn has_credit(&self, priority: u8) -> bool {
-        has_credit(self.ring(priority))
+        match self.urgent() {
+            Some(urgent) => self.has_credit_urgent(urgent),
+            None => has_credit(self.ring(priority)),
+        }
     }
 
     /// Where publishers wait for space.
@@ -567,16 +539,21 @@ impl<P: Payload> Subscription<P> {
         if let Some(causal) = self.causal() {
             return self.take_in_order(causal, receiver, 1, now_ns).pop();
         }
+        let (mut now, mut victims) = (Reading::new(now_ns), Victims::new());
+        if let Some(urgent) = self.urgent() {
+            return self.take_urgent(urgent, access, receiver, 1, &mut now).pop();
+        }
         let mut used = self.ready_levels(receiver);
         while used != 0 {
             let level = 7 - used.leading_zeros();
             used &= !(1 << level);
             let Some(ring) = self.rings[level as usize].get() else { continue };
-            if let Some((position, event)) = ring.pop_with(access) {
+            while let Some((position, event)) = ring.pop_with(access) {
                 self.release_bytes(&event);
                 self.return_credit(ring);
+                let Some(event) = self.judge_lateness(access, event, &mut now, &mut victims) else { continue };
                 if is_timed(position) {
-                    self.record_wait(&event, now_ns());
+                    self.record_wait(&event, now.ns());
                 }
                 return Some(event);
             }
@@ -598,35 +575,39 @@ impl<P: Payload> Subscription<P> {
         if let Some(causal) = self.causal() {
             return self.take_in_order(causal, receiver, limit, now_ns).into_vec();
         }
+        let (mut now, mut victims) = (Reading::new(now_ns), Victims::new());
+        if let Some(urgent) = self.urgent() {
+            return self.take_urgent(urgent, access, receiver, limit, &mut now);
+        }
         let measured = self.options.capacity_bytes.is_some();
         let mut taken: Vec<Share<P>> = Vec::new();
         let mut run: Option<Share<P>> = None;
         let mut left = limit;
         let mut used = self.ready_levels(receiver);
-        let mut now_ns = Some(now_ns);
-        let mut read_ns = 0;
         while used != 0 && left > 0 {
             let level = 7 - used.leading_zeros();
             used &= !(1 << level);
             let Some(ring) = self.rings[level as usize].get() else { continue };
             // A pop takes what is ready up to the end of one claim; what is ready after it is another claim's.
             loop {
+                let mut late = 0;
                 let count = ring.pop_many(access, left, |position, event| {
                     if measured {
                         self.release_bytes(&event);
                     }
+                    let Some(event) = self.judge_lateness(access, event, &mut now, &mut victims) else {
+                        late += 1;
+                        return;
+                    };
                     if is_timed(position) {
-                        if let Some(now_ns) = now_ns.take() {
-                            read_ns = now_ns();
-                        }
-                        self.record_wait(&event, read_ns);
+                        self.record_wait(&event, now.ns());
                     }
                     match &mut run {
                         Some(run) if run.is_followed_by(&event) => run.join(event),
                         _ => taken.extend(run.replace(event)),
                     }
                 });
-                left -= count;
+                left -= count - late;
                 if count == 0 || left == 0 {
                     break;
                 }
@@ -696,6 +677,9 @@ impl<P: Payload> Subscription<P> {
         if let Some(holding) = &mut holding {
             self.empty_back(holding, victims);
         }
+        if let Some(urgent) = self.urgent() {
+            self.empty_urgent(urgent, victims);
+        }
     }
 
     /// Looks at the events that this subscription alone refers to, for a collector of cycles: dead letters, and those that wait
@@ -720,12 +704,13 @@ impl<P: Payload> Subscription<P> {
         lock(&self.dead).iter().for_each(|letter| look(&letter.event));
         if !self.is_shared() {
             self.rings().for_each(|ring| ring.look_at_all(&mut look));
+            self.urgent().iter().for_each(|urgent| urgent.look_at_all(&mut look));
         }
     }
 
     /// Looks at the dead letters, oldest first.
-    pub fn dead_letters(&self) -> Vec<(Share<P>, Reason)> {
-        lock(&self.dead).iter().map(|letter| (letter.event.clone(), letter.reason)).collect()
+    pub fn dead_letters(&self) -> Vec<DeadLetter<P>> {
+        lock(&self.dead).iter().cloned().collect()
     }
 
     /// How many dead letters are kept.
@@ -741,18 +726,18 @@ impl<P: Payload> Subscription<P> {
     }
 
     /// Offers up to `limit` dead letters again, oldest first, as long as there is room; the others stay, and so do those that
-    /// are too large for the subscription. Says how many were placed.
+    /// are too large for the subscription, or too late. Says how many were placed.
     pub fn replay_dead_letters<A: Access>(&self, access: A, limit: usize, victims: &mut Victims<P>) -> usize {
         if A::EXCLUSIVE && self.is_shared() {
             return self.replay_dead_letters(Concurrent, limit, victims);
         }
         let mut replayed = 0;
-        let mut too_large = Vec::new();
+        let mut hopeless = Vec::new();
         while replayed < limit && !self.is_closed() {
             let Some(letter) = lock(&self.dead).pop_front() else { break };
-            if letter.reason == Reason::TooLarge {
-                // There will never be room for it; it stays for inspection.
-                too_large.push(letter);
+            if matches!(letter.reason, Reason::TooLarge | Reason::Late) {
+                // There will never be room, or time, for it; it stays for inspection.
+                hopeless.push(letter);
                 continue;
             }
             let priority = letter.event.priority();
@@ -766,13 +751,13 @@ impl<P: Payload> Subscription<P> {
                     replayed += 1;
                 }
                 Err(event) => {
-                    lock(&self.dead).push_front(DeadLetter { event, reason: letter.reason });
+                    lock(&self.dead).push_front(DeadLetter { event, ..letter });
                     break;
                 }
             }
         }
         let mut dead = lock(&self.dead);
-        too_large.into_iter().rev().for_each(|letter| dead.push_front(letter));
+        hopeless.into_iter().rev().for_each(|letter| dead.push_front(letter));
         drop(dead);
         full_fence();
         self.settle(victims);

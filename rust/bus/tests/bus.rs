@@ -103,7 +103,8 @@ fn each_overflow_policy_keeps_what_it_promises() {
     assert_eq!(drain(&newest), [0, 1, 2]);
     assert_eq!(drain(&dead), [0, 1, 2]);
     let letters = dead.dead_letters();
-    let numbers: Vec<_> = letters.iter().map(|(cell, reason)| (cell.payload().unwrap().number, *reason)).collect();
+    let numbers: Vec<_> =
+        letters.iter().map(|letter| (letter.event.payload().unwrap().number, letter.reason)).collect();
     assert_eq!(numbers, [(3, Reason::Overflow), (4, Reason::Overflow)]);
     assert_eq!(dead.replay_dead_letters(Concurrent, 1, &mut victims), 1);
     assert_eq!(drain(&dead), [3]);
@@ -176,7 +177,7 @@ fn a_dead_letter_that_is_too_large_stays_and_does_not_keep_others_from_being_rep
     assert_eq!(drain(&subscription), [1]);
     assert_eq!(subscription.replay_dead_letters(Concurrent, usize::MAX, &mut Victims::new()), 1);
     assert_eq!(drain(&subscription), [2]);
-    let left: Vec<_> = subscription.dead_letters().into_iter().map(|(_, reason)| reason).collect();
+    let left: Vec<_> = subscription.dead_letters().into_iter().map(|letter| letter.reason).collect();
     assert_eq!(left, [Reason::TooLarge]);
     assert_eq!(subscription.books().balance(), 0);
     subscription.take_dead_letters(usize::MAX);

@@ -89,7 +89,7 @@ fn publish(topic: &Topic<Item>, number: u64, priority: u8) -> Outcome<Item> {
 
 fn bring(topic: &Topic<Item>, number: u64, node: NodeId, clock: &VectorClock) {
     let provenance = Some(Provenance { node, clock: clock.clone() });
-    let extras = Some(Box::new(Extras { deadline_ns: None, headers: None, provenance, reply: None }));
+    let extras = Some(Box::new(Extras { provenance, ..*Extras::empty() }));
     let event = NewEvent { extras, ..NewEvent::new(Item { number, cause: None }) };
     topic.publish(Concurrent, event, &mut Outcome::default()).unwrap();
 }

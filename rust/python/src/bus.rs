@@ -84,7 +84,7 @@ impl Bus {
         let name = topic_text(topic)?;
         // What is refused must not leave a topic behind.
         Publisher::check_event(&self.node, payload, with)?;
-        let publisher = Bound::new(py, Publisher::new(py, &self.node, name, None, None, false)?)?;
+        let publisher = Bound::new(py, Publisher::new(py, &self.node, name, None, None, false, None)?)?;
         known.set_item(topic, &publisher)?;
         Ok(publisher)
     }
@@ -285,6 +285,7 @@ fn report<'py>(py: Python<'py>, subscription: &Arc<Core>) -> PyResult<Bound<'py,
     report.set_item("name", &*subscription.options().name)?;
     report.set_item("pattern", subscription.pattern().text())?;
     report.set_item("capacity", subscription.options().capacity)?;
+    report.set_item("late", subscription.late())?;
     report.set_item("dead_letters", subscription.dead_letters_len())?;
     report.set_item("latency_ns", percentiles(py, &subscription.latency())?)?;
     Ok(report)

@@ -93,11 +93,14 @@ pub(crate) struct DeadLetter {
     event: Py<PyAny>,
     /// Why it was not delivered.
     reason: &'static str,
+    /// How long after its deadline its turn had come, in nanoseconds, where it was late.
+    late_ns: Option<i64>,
 }
 
 impl DeadLetter {
-    pub(crate) fn new(py: Python<'_>, event: Event, reason: &'static str) -> PyResult<Self> {
-        Ok(Self { event: event_type::create(py, event)?.unbind(), reason })
+    pub(crate) fn new(py: Python<'_>, letter: chronofabric_bus::DeadLetter<Content>) -> PyResult<Self> {
+        let chronofabric_bus::DeadLetter { event, reason, late_ns } = letter;
+        Ok(Self { event: event_type::create(py, event)?.unbind(), reason: reason.name(), late_ns })
     }
 }
 

@@ -186,6 +186,7 @@ getter!(time, |py, event| Ok(event.time_ns().into_pyobject(py)?.into_any()));
 getter!(node, |py, event| Ok(PyString::new(py, &event.topic().node().to_string()).into_any()));
 getter!(priority, |py, event| Ok(event.priority().into_pyobject(py)?.into_any()));
 getter!(deadline, |py, event| Ok(event.deadline_ns().into_pyobject(py)?));
+getter!(late_ns, |py, event| Ok(event.late_ns().into_pyobject(py)?));
 getter!(headers, |py, event| {
     let headers = event.headers().map_or_else(|| PyDict::new(py), |headers| headers.bind(py).clone());
     Ok(PyMappingProxy::new(py, headers.as_mapping()).into_any())
@@ -199,7 +200,7 @@ getter!(vector_clock, |py, event| match event.provenance() {
 getter!(retained, |py, event| Ok(PyBool::new(py, event.is_retained()).to_owned().into_any()));
 getter!(is_request, |py, event| Ok(PyBool::new(py, request::is_request(event)).to_owned().into_any()));
 
-const GETTERS: [(&CStr, &CStr, Getter); 11] = [
+const GETTERS: [(&CStr, &CStr, Getter); 12] = [
     (c"topic", c"The topic it was published on.", topic),
     (c"payload", c"What was published.", payload),
     (c"stamp", c"When it entered the fabric, on the hybrid logical clock of its node.", stamp),
@@ -207,6 +208,7 @@ const GETTERS: [(&CStr, &CStr, Getter); 11] = [
     (c"node", c"The id of the node that it entered the fabric on.", node),
     (c"priority", c"0 (low), 1 (normal), 2 (high) or 3 (urgent).", priority),
     (c"deadline", c"When it should have been acted on, in nanoseconds since the Unix epoch.", deadline),
+    (c"late_ns", c"How long after its deadline it was handed out, where its receiver asked for that.", late_ns),
     (c"headers", c"What travels beside the payload.", headers),
     (c"vector_clock", c"How many events of each node lie in its past, where causal order was asked for.", vector_clock),
     (c"retained", c"Whether its topic had kept it, from before its receiver subscribed.", retained),

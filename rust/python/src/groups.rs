@@ -98,6 +98,6 @@ fn difference(core: &Core, pattern: &Pattern, own: &SubscriptionOptions) -> Opti
             })*
         };
     }
-    compare!(name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order, history);
+    compare!(name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order, late, history);
     None
 }

@@ -48,6 +48,8 @@ pub(crate) struct Publisher {
     pub(crate) priority: u8,
     /// Whether its topic keeps each of its events for subscribers to come.
     retain: bool,
+    /// How long after publishing its events are to be acted on, where a publish says nothing else.
+    deadline_ns: Option<i64>,
     schema: Schema,
     arrow_schema: Option<Py<PyAny>>,
 }
@@ -100,6 +102,7 @@ impl Publisher {
         priority: Option<&Bound<'_, PyAny>>,
         schema: Option<&Bound<'_, PyAny>>,
         retain: bool,
+        deadline_ns: Option<i64>,
     ) -> PyResult<Self> {
         node.check(py)?;
         let priority = priority.map_or(Ok(PRIORITY_NORMAL), priority_of)?;
@@ -118,7 +121,7 @@ impl Publisher {
         if retain {
             node.bus.retain(&topic);
         }
-        Ok(Self { topic, node: Arc::clone(node), priority, retain, schema, arrow_schema })
+        Ok(Self { topic, node: Arc::clone(node), priority, retain, deadline_ns, schema, arrow_schema })
     }
 
     /// Its topic, for who publishes on it without the interpreter from now on.
@@ -161,12 +164,20 @@ impl Publisher {
         if let Some(priority) = with.priority {
             event.priority = priority_of(priority)?;
         }
-        if with.deadline.is_some() || with.headers.is_some() {
-            let deadline_ns = with.deadline.map(|deadline| instant_ns(&self.node, deadline)).transpose()?;
+        if with.deadline.is_some() || with.headers.is_some() || self.deadline_ns.is_some() {
+            let deadline_ns = match with.deadline {
+                Some(deadline) => Some(instant_ns(&self.node, deadline)?),
+                None => self.default_deadline_ns(),
+            };
             let headers = with.headers.map(headers_of).transpose()?;
-            event.extras = Some(Box::new(Extras { deadline_ns, headers, provenance: None, reply: None }));
+            event.extras = Some(Box::new(Extras { deadline_ns, headers, ..*Extras::empty() }));
         }
         Ok(event)
+    }
+
+    /// When its next event is to be acted on, where its publish does not say.
+    pub(crate) fn default_deadline_ns(&self) -> Option<i64> {
+        self.deadline_ns.map(|deadline_ns| self.node.bus.source().now_ns().saturating_add(deadline_ns))
     }
 
     /// Says on an error about a payload which topic it was for.
@@ -215,7 +226,7 @@ impl Publisher {
 
     #[inline(always)]
     fn is_plain(&self) -> bool {
-        self.schema == Schema::Any && !self.retain
+        self.schema == Schema::Any && !self.retain && self.deadline_ns.is_none()
     }
 
     /// Refuses to work in a forked child.
@@ -539,15 +550,16 @@ impl Condition for Room {
 #[pymethods]
 impl Publisher {
     #[new]
-    #[pyo3(signature = (bus, topic, *, priority = None, schema = None, retain = false))]
+    #[pyo3(signature = (bus, topic, *, priority = None, schema = None, retain = false, deadline_ns = None))]
     fn create(
         bus: &Bound<'_, crate::bus::Bus>,
         topic: &Bound<'_, PyAny>,
         priority: Option<&Bound<'_, PyAny>>,
         schema: Option<&Bound<'_, PyAny>>,
         retain: bool,
+        deadline_ns: Option<i64>,
     ) -> PyResult<Self> {
-        Self::new(bus.py(), &bus.get().node, topic_text(topic)?, priority, schema, retain)
+        Self::new(bus.py(), &bus.get().node, topic_text(topic)?, priority, schema, retain, deadline_ns)
     }
 
     /// Publishes a request and waits for its answer.

@@ -9,7 +9,7 @@ use crate::node::{Event, Node, Victims, receiver};
 use crate::payload::{Content, collector, interpreter};
 use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
 use chronofabric_bus::{
-    BURST, Books, CausalCounts, Order, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake,
+    BURST, Books, CausalCounts, Late, Order, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake,
 };
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
@@ -308,7 +308,7 @@ fn count_of(value: &Bound<'_, PyAny>, argument: &str, least: usize) -> PyResult<
 #[pymethods]
 impl Subscription {
     #[new]
-    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order, history, group = None))]
+    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order, history, group = None, late = "deliver"))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         bus: &Bound<'_, crate::bus::Bus>,
@@ -322,6 +322,7 @@ impl Subscription {
         order: &Bound<'_, PyAny>,
         history: usize,
         group: Option<&str>,
+        late: &str,
     ) -> PyResult<Self> {
         let py = bus.py();
         let node = Arc::clone(&bus.get().node);
@@ -340,7 +341,13 @@ impl Subscription {
         let order = match order.extract::<String>().unwrap_or_default().as_str() {
             "publisher" => Order::Publisher,
             "causal" => Order::Causal,
-            _ => return Err(errors::argument(py, "order", order, "it must be 'publisher' or 'causal'")),
+            "deadline" => Order::Deadline,
+            _ => return Err(errors::argument(py, "order", order, "it must be 'publisher', 'causal' or 'deadline'")),
+        };
+        let late = match late {
+            "mark" => Late::Mark,
+            "dead-letter" => Late::DeadLetter,
+            _ => Late::Deliver,
         };
         let pattern = pattern_of(pattern)?;
         let name = if name.is_empty() { group.unwrap_or(pattern.text()).into() } else { name.into() };
@@ -352,6 +359,7 @@ impl Subscription {
             block_timeout_ns,
             dead_letters_max,
             order,
+            late,
             history,
         };
         let core = match group {
@@ -489,7 +497,13 @@ impl Subscription {
         Pattern(self.core.pattern().clone())
     }
 
-    /// How many events may wait, for each priority.
+    /// How many events were late when their turn came; looked at only where `late` asks for it.
+    #[getter]
+    fn late(&self) -> u64 {
+        self.core.late()
+    }
+
+    /// How many events may wait, for each priority; by deadline, over all of them.
     #[getter]
     fn capacity(&self) -> usize {
         self.core.options().capacity
@@ -533,7 +547,7 @@ impl Subscription {
     #[getter]
     fn dead_letters(&self, py: Python<'_>) -> PyResult<Vec<DeadLetter>> {
         self.node.check(py)?;
-        self.core.dead_letters().into_iter().map(|(event, reason)| DeadLetter::new(py, event, reason.name())).collect()
+        self.core.dead_letters().into_iter().map(|letter| DeadLetter::new(py, letter)).collect()
     }
 
     /// Takes dead letters out, oldest first.
@@ -542,7 +556,7 @@ impl Subscription {
         self.node.check(py)?;
         let limit = limit.map_or(Ok(usize::MAX), |limit| count_of(limit, "limit", 0))?;
         let letters = self.core.take_dead_letters(limit);
-        letters.into_iter().map(|letter| DeadLetter::new(py, letter.event, letter.reason.name())).collect()
+        letters.into_iter().map(|letter| DeadLetter::new(py, letter)).collect()
     }
 
     /// Offers dead letters again, oldest first, as long as there is room; says how many.

@@ -19,7 +19,7 @@
 //!
 //! Locks are taken in this order: domains, as they stand in the route, then what is held back.
 
-use super::{Offer, Overflow, Receiver, Subscription, is_timed};
+use super::{Offer, Overflow, Reading, Receiver, Subscription, is_timed};
 use crate::PRIORITIES;
 use crate::Victims;
 use crate::books::Reason;
@@ -395,16 +395,19 @@ impl<P: Payload> Subscription<P> {
             return taken;
         }
         let now_ns = now_ns();
+        let mut now = Reading::new(|| now_ns);
         // Dropped last, when nothing is locked.
-        let mut duplicates = Victims::new();
+        let mut victims = Victims::new();
         let mut holding = causal.hold();
         while taken.len() < limit {
             if let Some(event) = holding.back.due.pop_front() {
+                self.ledger.release();
+                let judged = self.judge_lateness(Concurrent, event, &mut now, &mut victims);
+                let Some(event) = judged else { continue };
                 if is_timed(holding.back.handed_out) {
                     self.record_wait(&event, now_ns);
                 }
                 holding.back.handed_out += 1;
-                self.ledger.release();
                 taken.push(event);
                 continue;
             }
@@ -421,7 +424,7 @@ impl<P: Payload> Subscription<P> {
             if let Some(duplicate) = holding.back.accept(now_ns, event) {
                 self.ledger.release();
                 self.ledger.evict(Reason::Duplicate);
-                duplicates.push(duplicate);
+                victims.push(duplicate);
             }
         }
         drop(holding);

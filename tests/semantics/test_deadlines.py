@@ -1,0 +1,131 @@
+"""Statements about deadlines that travel with events."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+import chronofabric as cf
+from tests.semantics.helpers import START_NS, payloads, until
+
+MS = 1_000_000
+
+
+def test_s124_the_earliest_deadline_comes_first_then_priority_then_age(fabric):
+    subscription = fabric.subscribe("**", order="deadline")
+    for payload, deadline, priority in (
+        ("none", None, "normal"),
+        ("none, urgent", None, "urgent"),
+        ("9 ms", "9 ms", "urgent"),
+        ("5 ms", "5 ms", "normal"),
+        ("5 ms, later", "5 ms", "normal"),
+        ("5 ms, high", "5 ms", "high"),
+        ("1 ms", "1 ms", "low"),
+        ("none, later", None, "normal"),
+    ):
+        fabric.publish(f"from/{priority}", payload, deadline=deadline, priority=priority)
+    expected = ["1 ms", "5 ms, high", "5 ms", "5 ms, later", "9 ms", "none, urgent", "none", "none, later"]
+    assert payloads(subscription) == expected
+    assert subscription.books().balanced
+
+
+def test_s125_the_least_urgent_makes_room_the_new_one_included(fabric):
+    subscription = fabric.subscribe("a", order="deadline", capacity=2)
+    for payload, deadline in (("3 ms", "3 ms"), ("open", None), ("2 ms", "2 ms"), ("9 ms", "9 ms"), ("1 ms", "1 ms")):
+        fabric.publish("a", payload, deadline=deadline)
+    assert payloads(subscription) == ["1 ms", "2 ms"]
+    assert subscription.books().dropped == {"overflow": 3}
+    equal = fabric.subscribe("b", order="deadline", capacity=3)
+    fabric.publish("b", "urgent", priority="urgent")
+    fabric.publish_many("b", range(5))
+    assert payloads(equal) == ["urgent", 3, 4]
+    newest = fabric.subscribe("c", order="deadline", capacity=1, overflow="drop-newest")
+    fabric.publish("c", "open")
+    fabric.publish("c", "pressing", deadline="1 ms", priority="urgent")
+    assert payloads(newest) == ["open"]
+
+
+def test_s126_what_is_replayed_or_was_kept_takes_its_place(fabric):
+    subscription = fabric.subscribe("a", order="deadline", capacity=1, overflow="dead-letter")
+    fabric.publish("a", 0, deadline="9 ms", retain=True)
+    fabric.publish("a", 1, deadline="2 ms")
+    assert (subscription.receive().payload, subscription.replay_dead_letters()) == (0, 1)
+    assert payloads(subscription) == [1]
+    fabric.publish("b", "kept", deadline="5 ms", retain=True)
+    both = fabric.subscribe("*", order="deadline")
+    fabric.publish("c", "new", deadline="1 ms")
+    assert payloads(both) == ["new", "kept", 0]
+    assert both.books().replayed == 2
+
+
+@pytest.mark.parametrize("order", ["publisher", "causal", "deadline"])
+def test_s127_late_events_go_to_the_dead_letters(fabric, clock, order):
+    subscription = fabric.subscribe("a", order=order, late="dead-letter")
+    fabric.publish("a", "soon", deadline="1 ms")
+    fabric.publish("a", "later", deadline="10 ms")
+    clock.advance("3 ms")
+    assert payloads(subscription) == ["later"]
+    (letter,) = subscription.dead_letters
+    assert (letter.event.payload, letter.reason, letter.late_ns) == ("soon", "late", 2 * MS)
+    assert (subscription.late, subscription.books().dead_lettered) == (1, {"late": 1})
+    assert (subscription.replay_dead_letters(), len(subscription.take_dead_letters())) == (0, 1)
+    assert subscription.books().balanced
+
+
+@pytest.mark.parametrize("order", ["publisher", "causal", "deadline"])
+def test_s128_late_events_are_marked(fabric, clock, order):
+    marking = fabric.subscribe("a", order=order, late="mark")
+    plain = fabric.subscribe("a", order=order)
+    fabric.publish("a", "soon", deadline="1 ms")
+    fabric.publish("a", "later", deadline="10 ms")
+    clock.advance("3 ms")
+    assert [(event.payload, event.late_ns) for event in marking.poll_batch(9)] == [("soon", 2 * MS), ("later", None)]
+    assert [event.late_ns for event in plain.poll_batch(9)] == [None, None]
+    assert (marking.late, marking.books().delivered, plain.late) == (1, 2, 0)
+    assert "1 late" in str(fabric.report())
+
+
+def test_s129_late_is_after_the_deadline_and_never_without_one(fabric, clock):
+    subscription = fabric.subscribe("a", late="mark")
+    for deadline in (datetime(1970, 1, 1, 0, 16, 39, tzinfo=UTC), "0 s", "5 ms", None):
+        fabric.publish("a", deadline, deadline=deadline)
+    assert [subscription.receive().late_ns for _ in range(2)] == [1000 * MS, None]
+    clock.advance("5000001 ns")
+    assert [subscription.receive().late_ns for _ in range(2)] == [1, None]
+
+
+def test_s130_a_publisher_has_a_deadline_for_events_without_one(fabric, clock):
+    subscription = fabric.subscribe("a", order="deadline")
+    probe = fabric.publisher("a", deadline="5 ms")
+    probe.publish("first")
+    clock.advance("1 ms")
+    probe.publish("own", deadline="1 ms")
+    probe.publish_many(["second", "third"])
+    events = subscription.poll_batch(9)
+    assert events.payloads == ("own", "first", "second", "third")
+    assert [event.deadline - START_NS for event in events] == [2 * MS, 5 * MS, 6 * MS, 6 * MS]
+
+
+def test_s131_the_handler_whose_deadline_comes_first_is_called_first():
+    calls, entered, go = [], threading.Event(), threading.Event()
+    clock = cf.SimulatedClock(start=START_NS)
+    fabric = cf.Fabric("plant", clock=clock)
+
+    @fabric.on("block")
+    def block(event):
+        entered.set()
+        go.wait(20)
+
+    fabric.on("open")(lambda event: calls.append("open"))
+    fabric.on("slack", deadline="10 ms")(lambda event: calls.append("slack"))
+    fabric.on("tight", deadline="5 ms")(lambda event: calls.append("tight"))
+    with fabric:
+        fabric.publish("block", 0)
+        entered.wait(20)
+        for topic in ("open", "slack", "tight"):
+            fabric.publish_many(topic, range(3))
+        go.set()
+        until(lambda: len(calls) == 9)
+    assert calls == ["tight"] * 3 + ["slack"] * 3 + ["open"] * 3

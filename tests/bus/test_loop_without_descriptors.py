@@ -135,7 +135,7 @@ def test_coroutine_handlers_on_a_loop_of_the_node_get_every_event(monkeypatch):
 
 @pytest.mark.parametrize("function_first", [True, False])
 def test_functions_that_share_the_loop_of_the_node_with_coroutines_get_every_event(monkeypatch, function_first):
-    seen = {"function": [], "coroutine": []}
+    seen: dict[str, list[tuple[str, int]]] = {"function": [], "coroutine": []}
     done = {name: threading.Event() for name in seen}
     monkeypatch.setattr(asyncio.SelectorEventLoop, "add_reader", Blind.add_reader)
 
@@ -167,7 +167,7 @@ def test_functions_that_share_the_loop_of_the_node_with_coroutines_get_every_eve
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_a_handler_on_a_loop_of_the_node_is_woken_after_a_pause(monkeypatch, asynchronous):
     monkeypatch.setattr(asyncio.SelectorEventLoop, "add_reader", Blind.add_reader)
-    seen = queue.SimpleQueue()
+    seen: queue.SimpleQueue[int] = queue.SimpleQueue()
     with cf.Fabric("plant") as fabric:
 
         @fabric.on("starts/the/loop")

@@ -287,7 +287,8 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
         retain
             Keep each of its events as the last value of the topic, for subscriptions to come.
         deadline
-            By when its events should have been acted on, counted from each publish that states none.
+            By when its events should have been acted on, counted from each publish that states none. What a timer
+            publishes by the handle has none.
 
         Examples
         --------

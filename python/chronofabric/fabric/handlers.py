@@ -287,8 +287,10 @@ class ThreadedHandlers(Handlers):
         loop = asyncio.get_running_loop()
         stopped = loop.create_future()
         started: set[int] = set()
+        alarm: asyncio.TimerHandle | None = None
 
         def serve() -> None:
+            nonlocal alarm
             for token in self._wakeups.take():
                 if token == _STOP:
                     if not stopped.done():
@@ -299,6 +301,10 @@ class ThreadedHandlers(Handlers):
                 if handler.asynchronous and token not in started:
                     started.add(token)
                     self._start_task(handler)
+            if alarm is not None:
+                alarm.cancel()
+            timeout_s = self._wakeups.timeout
+            alarm = None if timeout_s is None else loop.call_later(timeout_s, serve)
 
         listen(self._wakeups, loop, serve)
         # What was announced before the loop listened.
@@ -306,6 +312,8 @@ class ThreadedHandlers(Handlers):
             self._wakeups.watch(self._served[token].subscription, token)
         serve()
         await stopped
+        if alarm is not None:
+            alarm.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

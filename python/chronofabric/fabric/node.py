@@ -24,7 +24,8 @@ from chronofabric.fabric.report import Report
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from chronofabric.duration import Duration
+    from chronofabric.bus import Event
+    from chronofabric.duration import Duration, Rate
     from chronofabric.fabric.sinks import Sink
     from chronofabric.fabric.sources import Source
     from chronofabric.logic import Formula
@@ -40,6 +41,9 @@ _FINISH_S = 30.0
 """How long a sink may take to finish its file once all its events have been given to it."""
 
 _SINK_CAPACITY = 8192
+
+_FILTERS = frozenset({"where", "sample", "rate_limit", "throttle", "debounce"})
+"""The options of a subscription that a sink may have too."""
 
 _logger = logging.getLogger("chronofabric.node")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -276,8 +280,16 @@ class Fabric:
         dead_letters_max: int = 1024,
         order: str = "publisher",
         scope: str = "local",
+        where: str | Formula | Callable[[Event], object] | None = None,
+        sample: int | None = None,
+        rate_limit: Rate | None = None,
+        throttle: Duration | None = None,
+        debounce: Duration | None = None,
     ) -> Subscription:
         """Receive the events of a set of topics.
+
+        Filters choose among these, each among what those before it let pass. They judge each topic by itself, by the
+        time of its events; what they turn away takes no room and is counted as filtered.
 
         Parameters
         ----------
@@ -301,11 +313,26 @@ class Fabric:
             in this version.
         scope
             ``"local"``: this process. Other scopes are not in this version.
+        where
+            A formula over the fields of the payload, such as ``"value > 50 and unit_ok == 1"``; of a `Table` it keeps
+            the rows at which it holds. An event that has not the fields does not match, and is counted in
+            ``filter_errors``. Or a callable of one event, which is called last of all, by the receiver.
+        sample
+            Of each topic only the first event and each so many after it.
+        rate_limit
+            At most so many events of a topic, such as ``"10/s"``: a bucket that holds as many (here 10) and fills at
+            this rate.
+        throttle
+            After an event of a topic none for so long.
+        debounce
+            Only the last event of a topic, when there was no other for so long.
 
         Raises
         ------
         PatternError
             The pattern is none; the message has a caret under the place.
+        FormulaError
+            The formula is none, or looks into the past, as only guards can.
         ArgumentError
             Another argument has a value that cannot be used.
         UnsupportedError
@@ -314,6 +341,10 @@ class Fabric:
         only("order", order, ("publisher", "causal"), ("deadline", "total"))
         only("scope", scope, ("local",), ("host", "network", "global"))
         checked_text("name", name, empty=True)
+        if debounce is not None and order == "causal":
+            hint = "leave out one of the two, or use throttle"
+            text = f"debounce keeps events back, which order='causal' does not allow; {hint}"
+            raise ArgumentError(text, argument="debounce", value=debounce, hint=hint)
         if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
             pattern = list(pattern)
         return self._subscription_type(
@@ -326,6 +357,11 @@ class Fabric:
             block_timeout_ns=_nanoseconds(block_timeout, "block_timeout"),
             dead_letters_max=_count("dead_letters_max", dead_letters_max),
             order=order,
+            condition=where,
+            sample=None if sample is None else _count("sample", sample),
+            rate_limit=None if rate_limit is None else _bucket(rate_limit),
+            throttle_ns=None if throttle is None else _nanoseconds(throttle, "throttle", positive=True),
+            debounce_ns=None if debounce is None else _nanoseconds(debounce, "debounce", positive=True),
         )
 
     def on(
@@ -525,19 +561,29 @@ class Fabric:
             if self._running:
                 running.start()
 
-    def add_sink(self, sink: Sink) -> None:
+    def add_sink(self, sink: Sink, **filters: Any) -> None:
         """Add a sink; it gets every event of its topics that is published from now on.
 
         Parameters
         ----------
         sink
             Such as `chronofabric.fabric.sinks.NdjsonSink`.
+        **filters
+            ``where``, ``sample``, ``rate_limit``, ``throttle`` and ``debounce``, as for `subscribe`.
+
+        Raises
+        ------
+        ArgumentError, FormulaError
+            As for `subscribe`.
         """
+        for name in filters:
+            if name not in _FILTERS:
+                raise TypeError(f"add_sink() got an unexpected keyword argument '{name}'")
         self._core.check()
         with self._lock:
             self._refuse_when_closed()
             subscription = self.subscribe(
-                tuple(sink.topics), name=f"sink {sink.name}", capacity=_SINK_CAPACITY, overflow="block"
+                tuple(sink.topics), name=f"sink {sink.name}", capacity=_SINK_CAPACITY, overflow="block", **filters
             )
             running = RunningSink(sink, self, subscription)
             if self._running:
@@ -650,6 +696,7 @@ class Fabric:
         for source in self._sources:
             if self._running and not source.join(max(0.1, until_s - _time.monotonic())):
                 _logger.warning("source %s did not stop", source.name)
+        self._core.hasten()  # no topic is going to be heard of any more
         while _time.monotonic() < until_s and not self._drained():
             _time.sleep(_POLL_S)  # noqa: TID251 - those who drain need real time, whatever the node's clock
 
@@ -745,10 +792,16 @@ def _count(argument: str, value: object) -> int:
     raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
 
 
-def _nanoseconds(duration: Duration, argument: str) -> int:
+def _nanoseconds(duration: Duration, argument: str, *, positive: bool = False) -> int:
     from chronofabric.duration import nanoseconds
 
-    return nanoseconds(duration, argument=argument)
+    return nanoseconds(duration, argument=argument, positive=positive)
+
+
+def _bucket(rate: Rate) -> tuple[int, int]:
+    from chronofabric.duration import bucket
+
+    return bucket(rate, argument="rate_limit")
 
 
 _OPEN = WeakSet()

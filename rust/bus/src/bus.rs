@@ -5,7 +5,7 @@ use crate::books::Reason;
 use crate::cell::Payload;
 use crate::error::BusError;
 use crate::publish::{Core, Route, Tap, Topic};
-use crate::subscription::{Subscription, SubscriptionOptions};
+use crate::subscription::{Filters, Subscription, SubscriptionOptions};
 use crate::sync::lock;
 use crate::topic::{Pattern, TopicInfo, validate_topic};
 use chronofabric_clock::{HybridLogicalClock, TimeSource};
@@ -128,7 +128,20 @@ impl<P: Payload> Bus<P> {
     /// # Errors
     /// [`BusError::Option`], [`BusError::Closed`].
     pub fn subscribe(&self, pattern: Pattern, options: SubscriptionOptions) -> Result<Arc<Subscription<P>>, BusError> {
-        let subscription = Arc::new(Subscription::new(pattern, options)?);
+        self.subscribe_filtered(pattern, options, Filters::default())
+    }
+
+    /// As [`Bus::subscribe`]; what the filters turn away does not reach it.
+    ///
+    /// # Errors
+    /// Those of [`Bus::subscribe`].
+    pub fn subscribe_filtered(
+        &self,
+        pattern: Pattern,
+        options: SubscriptionOptions,
+        filters: Filters<P>,
+    ) -> Result<Arc<Subscription<P>>, BusError> {
+        let subscription = Arc::new(Subscription::filtered(pattern, options, filters, self.core.source.clone())?);
         let mut registry = lock(&self.registry);
         // Checked under the lock, under which closing empties the registry: none can slip in after it.
         if self.is_closed() {
@@ -227,6 +240,11 @@ impl<P: Payload> Bus<P> {
     /// Every subscription, oldest first.
     pub fn subscriptions(&self) -> Vec<Arc<Subscription<P>>> {
         lock(&self.registry).subscriptions.clone()
+    }
+
+    /// Lets pass what subscriptions keep back to see whether its topic stays quiet, because the end has come.
+    pub fn hasten(&self) {
+        self.subscriptions().iter().for_each(|subscription| subscription.hasten());
     }
 
     /// Refuses further publishing; what was accepted can still be received.

@@ -432,6 +432,15 @@ impl<P: Payload> Share<P> {
         Err(Self { cell, span: Span::new(span.first() + pushed, span.count() - pushed) })
     }
 
+    /// Its first events, and the others; it must have more than those.
+    pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
+        let Self { cell, span } = *ManuallyDrop::new(self);
+        let count = count as u32;
+        debug_assert!(0 < count && count < span.count());
+        let first = Self { cell, span: Span::new(span.first(), count) };
+        (first, Self { cell, span: Span::new(span.first() + count, span.count() - count) })
+    }
+
     /// Each of its events by itself.
     pub fn each(self) -> impl Iterator<Item = Self> {
         let mut rest = Some(self);

@@ -47,7 +47,8 @@ pub use {
     histogram::{Histogram, Percentiles},
     publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Unfinished, Values},
     subscription::{
-        CAPACITY_MAX, CausalCounts, DeadLetter, Order, Overflow, Receiver, Subscription, SubscriptionOptions, Waiting,
+        CAPACITY_MAX, CausalCounts, ContentFilter, DeadLetter, Failures, Filters, Judgement, Order, Overflow,
+        Predicate, RateLimit, Receiver, Subscription, SubscriptionOptions, Waiting,
     },
     topic::{Pattern, TOPIC_BYTES_MAX, TopicInfo, validate_topic},
 };

@@ -1,7 +1,7 @@
 //! The way of an event from its publisher into the rings.
 
 use crate::books::Reason;
-use crate::cell::{Extras, Parts, Payload, Share, Shares};
+use crate::cell::{Contents, Extras, Parts, Payload, Share, Shares};
 use crate::error::BusError;
 use crate::ring::{Access, Concurrent};
 use crate::signal::Wake;
@@ -15,7 +15,10 @@ use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-mod causal;
+mod apart;
+mod filtered;
+
+use filtered::Judgements;
 
 /// How deep guards may publish onto guarded topics before it is taken for a loop.
 pub const DEPTH_MAX: usize = 16;
@@ -104,6 +107,8 @@ pub struct Outcome<P: Payload> {
     pub blocked: SmallVec<[Blocked<P>; 2]>,
     /// A receiver that waits while a burst of events has gathered for it: the caller may let it have its turn.
     pub gathered: Option<Arc<Subscription<P>>>,
+    /// What the filters of all subscriptions turned away, to be dropped as the victims are.
+    pub unwanted: SmallVec<[Contents<P>; 1]>,
     /// Subscriptions whose receivers sleep, or that were closed meanwhile.
     waking: SmallVec<[Arc<Subscription<P>>; 2]>,
     depth: usize,
@@ -111,7 +116,14 @@ pub struct Outcome<P: Payload> {
 
 impl<P: Payload> Default for Outcome<P> {
     fn default() -> Self {
-        Self { victims: SmallVec::new(), blocked: SmallVec::new(), gathered: None, waking: SmallVec::new(), depth: 0 }
+        Self {
+            victims: SmallVec::new(),
+            blocked: SmallVec::new(),
+            gathered: None,
+            unwanted: SmallVec::new(),
+            waking: SmallVec::new(),
+            depth: 0,
+        }
     }
 }
 
@@ -119,7 +131,11 @@ impl<P: Payload> Outcome<P> {
     /// Whether nothing is left to the caller, and nothing has to be freed either.
     #[inline(always)]
     pub fn is_settled(&self) -> bool {
-        self.victims.is_empty() && self.blocked.is_empty() && self.gathered.is_none() && !self.waking.spilled()
+        self.victims.is_empty()
+            && self.blocked.is_empty()
+            && self.gathered.is_none()
+            && self.unwanted.is_empty()
+            && !self.waking.spilled()
     }
 
     #[inline(always)]
@@ -260,6 +276,8 @@ pub(crate) struct Route<P: Payload> {
     measured: bool,
     /// Whether any of the subscriptions wants causal order.
     causal: bool,
+    /// Whether any of the subscriptions has filters that the publisher asks.
+    filtered: bool,
     /// Whether publishing on it runs no foreign code, and all who take part hold the lock that exclusive access stands for.
     exclusive: bool,
 }
@@ -270,8 +288,9 @@ impl<P: Payload> Route<P> {
         let measured = subscriptions.iter().any(|subscription| subscription.options().capacity_bytes.is_some());
         let shared = shared || subscriptions.iter().any(|subscription| subscription.is_shared());
         let causal = subscriptions.iter().any(|subscription| subscription.causal().is_some());
-        let exclusive = !shared && !measured && !causal && taps.is_empty();
-        Self { subscriptions, taps, measured, causal, exclusive }
+        let filtered = subscriptions.iter().any(|subscription| subscription.publishing_filter().is_some());
+        let exclusive = !shared && !measured && !causal && !filtered && taps.is_empty();
+        Self { subscriptions, taps, measured, causal, filtered, exclusive }
     }
 
     /// A receiver that waits for its turn, unless it was too slow to be waited for.
@@ -299,7 +318,7 @@ impl<P: Payload> Route<P> {
 
     /// Whether publishing on it runs no foreign code, and takes no lock.
     fn is_plain(&self) -> bool {
-        !self.measured && !self.causal && self.taps.is_empty()
+        !self.measured && !self.causal && !self.filtered && self.taps.is_empty()
     }
 }
 
@@ -511,6 +530,9 @@ impl<P: Payload> Topic<P> {
         }
         let route = self.route.load();
         if !route.is_plain() {
+            if route.filtered && !route.measured && !route.causal && route.taps.is_empty() {
+                return self.publish_filtered_batch(&route, batch, count, outcome);
+            }
             drop(route);
             return (0..count).try_for_each(|place| self.publish_shared(batch.part(place), outcome).map(drop));
         }
@@ -562,18 +584,18 @@ impl<P: Payload> Topic<P> {
     fn publish_beside(&self, mut event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
         let route = self.route.load();
         self.published_beside.fetch_add(1, Ordering::Relaxed);
+        // Both may run foreign code, and so come before the critical section of a guarded topic.
         if route.measured {
-            // May run foreign code, and so comes before the critical section of a guarded topic.
             event.payload.measure();
         }
+        let judgements = route.judge(&event.payload);
         if route.taps.is_empty() {
             let observed = self.observe(Concurrent, event.time_ns, 1)?;
-            self.push_beside(&route, event.parts(observed, false), outcome);
-            self.settle(Concurrent, &route, outcome);
+            self.push_beside(&route, judgements, event, observed, outcome);
             outcome.wake();
             return Ok(observed.stamp);
         }
-        self.publish_guarded(&route, event, outcome)
+        self.publish_guarded(&route, judgements, event, outcome)
     }
 
     /// Time and stamp of an event that enters now; of several, the first stamp.
@@ -603,6 +625,7 @@ impl<P: Payload> Topic<P> {
     fn publish_guarded(
         &self,
         route: &Route<P>,
+        judgements: Judgements<P>,
         event: NewEvent<P>,
         outcome: &mut Outcome<P>,
     ) -> Result<Stamp, Box<BusError>> {
@@ -627,9 +650,8 @@ impl<P: Payload> Topic<P> {
                 firings.push((index, firing));
             }
         }
-        self.push_beside(route, event.parts(observed, false), outcome);
+        self.push_beside(route, judgements, event, observed, outcome);
         drop(section);
-        self.settle(Concurrent, route, outcome);
         outcome.wake();
         outcome.depth += 1;
         for (index, firing) in firings {
@@ -662,11 +684,19 @@ impl<P: Payload> Topic<P> {
         last
     }
 
-    fn push_beside(&self, route: &Route<P>, parts: Parts<P>, outcome: &mut Outcome<P>) {
-        if route.causal {
-            return self.push_in_causal_order(route, parts, outcome);
+    fn push_beside(
+        &self,
+        route: &Route<P>,
+        judgements: Judgements<P>,
+        event: NewEvent<P>,
+        observed: Observed,
+        outcome: &mut Outcome<P>,
+    ) {
+        let parts = event.parts(observed, false);
+        if route.causal || route.filtered {
+            return self.push_wanted(route, judgements, parts, observed.entered_ns, outcome);
         }
-        self.push(Concurrent, route, parts, 1, outcome);
+        self.enqueue(Concurrent, route, parts, 1, outcome);
     }
 
     #[inline(always)]

@@ -12,14 +12,18 @@ use crate::signal::{Signal, Wake};
 use crate::sync::{full_fence, lock};
 use crate::topic::Pattern;
 use crate::{PRIORITIES, PRIORITY_NORMAL, Victims};
+use chronofabric_clock::TimeSource;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 mod causal;
+mod filter;
 
 use causal::Causal;
 pub use causal::CausalCounts;
+pub(crate) use filter::Filter;
+pub use filter::{ContentFilter, Failures, Filters, Judgement, Predicate, RateLimit};
 
 /// The largest capacity of a subscription.
 pub const CAPACITY_MAX: usize = 1 << 26;
@@ -42,6 +46,8 @@ const SHARED: u8 = 4;
 const MEASURED: u8 = 8;
 /// It hands out in causal order.
 const CAUSAL: u8 = 16;
+/// Its receivers have to ask filters.
+const FILTERED: u8 = 32;
 
 /// What happens to an event that finds its subscription full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,16 +171,31 @@ pub struct Subscription<P: Payload> {
     waiting: Waiting,
     /// Only where it hands out in causal order.
     causal: Option<Box<Causal<P>>>,
+    /// Only where it has filters.
+    filter: Option<Box<Filter<P>>>,
     options: SubscriptionOptions,
     pattern: Pattern,
 }
 
 impl<P: Payload> Subscription<P> {
-    /// A subscription that no route leads to yet.
+    /// A subscription without filters that no route leads to yet.
     ///
     /// # Errors
     /// [`BusError::Option`] for a bound out of range.
     pub fn new(pattern: Pattern, options: SubscriptionOptions) -> Result<Self, BusError> {
+        Self::filtered(pattern, options, Filters::default(), TimeSource::System)
+    }
+
+    /// A subscription that no route leads to yet; what its filters keep back for a time, they keep by `source`.
+    ///
+    /// # Errors
+    /// [`BusError::Option`] for a bound out of range, and for debouncing in causal order.
+    pub fn filtered(
+        pattern: Pattern,
+        options: SubscriptionOptions,
+        filters: Filters<P>,
+        source: TimeSource,
+    ) -> Result<Self, BusError> {
         let refuse =
             |name, value: usize, allowed| Err(BusError::Option { name, value: value.to_string().into(), allowed });
         if !(1..=CAPACITY_MAX).contains(&options.capacity) {
@@ -193,7 +214,17 @@ impl<P: Payload> Subscription<P> {
                 allowed: "it must not be negative",
             });
         }
+        if let (Some(debounce_ns), Order::Causal) = (filters.debounce_ns, options.order) {
+            let (value, allowed) = (format!("{debounce_ns} ns").into(), "in causal order nothing may be kept back");
+            return Err(BusError::Option { name: "debounce", value, allowed });
+        }
+        let filter = Filter::new(filters, source).map_err(|(name, value)| BusError::Option {
+            name,
+            value: value.to_string().into(),
+            allowed: "it must be above zero",
+        })?;
         let measured = if options.capacity_bytes.is_some() { MEASURED } else { 0 };
+        let asked = if filter.as_ref().is_some_and(|filter| filter.concerns_receivers()) { FILTERED } else { 0 };
         let causal = match options.order {
             Order::Publisher => None,
             Order::Causal => Causal::new(options.capacity).map(Box::new),
@@ -201,7 +232,7 @@ impl<P: Payload> Subscription<P> {
         Ok(Self {
             rings: std::array::from_fn(|_| OnceLock::new()),
             front: Front {
-                state: AtomicU8::new(if causal.is_some() { CAUSAL | measured } else { measured }),
+                state: AtomicU8::new(if causal.is_some() { CAUSAL } else { 0 } | measured | asked),
                 used: AtomicU8::new(0),
                 items: Signal::default(),
             },
@@ -215,6 +246,7 @@ impl<P: Payload> Subscription<P> {
             close_reason: OnceLock::new(),
             waiting: Waiting::default(),
             causal,
+            filter,
             options,
             pattern,
         })
@@ -257,7 +289,7 @@ impl<P: Payload> Subscription<P> {
 
     /// How many events wait.
     pub fn pending(&self) -> usize {
-        self.rings().map(Ring::len).sum::<usize>() + self.ledger.held() as usize
+        self.rings().map(Ring::len).sum::<usize>() + (self.ledger.held() + self.ledger.deferred()) as usize
     }
 
     /// How many events were ever taken out, whatever became of them.
@@ -268,7 +300,8 @@ impl<P: Payload> Subscription<P> {
     /// Whether a receiver has something to do: an event to take, or the end to notice.
     pub fn is_ready(&self) -> bool {
         let held = || self.causal().is_some_and(Causal::is_ready);
-        self.is_closed() || (!self.is_paused() && (self.rings().any(Ring::is_ready) || held()))
+        let due = || self.filter.as_ref().is_some_and(|filter| filter.is_due());
+        self.is_closed() || (!self.is_paused() && (self.rings().any(Ring::is_ready) || held() || due()))
     }
 
     /// Who waits at this moment.
@@ -543,6 +576,9 @@ impl<P: Payload> Subscription<P> {
     #[cold]
     #[inline(never)]
     fn take_next(&self, access: impl Access, receiver: Receiver, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
+        if let Some(filter) = self.receiving_filter() {
+            return self.take_filtered(filter, access, receiver, 1).pop();
+        }
         if let Some(causal) = self.causal() {
             return self.take_in_order(causal, receiver, 1, now_ns).pop();
         }
@@ -574,6 +610,19 @@ impl<P: Payload> Subscription<P> {
         if A::EXCLUSIVE && self.is_shared() {
             return self.try_receive_many(Concurrent, receiver, limit, now_ns);
         }
+        if let Some(filter) = self.receiving_filter() {
+            return self.take_filtered(filter, access, receiver, limit);
+        }
+        self.take_many(access, receiver, limit, now_ns)
+    }
+
+    fn take_many(
+        &self,
+        access: impl Access,
+        receiver: Receiver,
+        limit: usize,
+        now_ns: impl FnOnce() -> i64,
+    ) -> Vec<Share<P>> {
         if let Some(causal) = self.causal() {
             return self.take_in_order(causal, receiver, limit, now_ns).into_vec();
         }
@@ -675,6 +724,7 @@ impl<P: Payload> Subscription<P> {
         if let Some(holding) = &mut holding {
             self.empty_back(holding, victims);
         }
+        self.empty_filter(victims);
     }
 
     /// Looks at the dead letters, oldest first.

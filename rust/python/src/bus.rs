@@ -122,6 +122,13 @@ impl Bus {
         Ok(())
     }
 
+    /// Lets pass what subscriptions keep back to see whether its topic stays quiet.
+    fn hasten(&self, py: Python<'_>) -> PyResult<()> {
+        self.node.check(py)?;
+        self.node.bus.hasten();
+        Ok(())
+    }
+
     /// Closes every subscription, wakes everybody, ends the thread of actions.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.node.check(py)?;
@@ -188,6 +195,9 @@ fn report<'py>(py: Python<'py>, subscription: &Arc<Core>) -> PyResult<Bound<'py,
     report.set_item("pattern", subscription.pattern().text())?;
     report.set_item("capacity", subscription.options().capacity)?;
     report.set_item("dead_letters", subscription.dead_letters_len())?;
+    let failures = subscription.filter_failures();
+    report.set_item("filter_errors", failures.count)?;
+    report.set_item("filter_error", failures.reason.as_deref())?;
     report.set_item("latency_ns", percentiles(py, &subscription.latency())?)?;
     Ok(report)
 }

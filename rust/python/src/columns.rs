@@ -13,6 +13,7 @@ mod import;
 mod kind;
 mod layout;
 mod numpy;
+mod select;
 mod shared;
 
 use std::fmt::Write as _;
@@ -34,6 +35,7 @@ use description::{Description, field_of_schema};
 use export::Rows;
 use import::{Failure, contained};
 pub(crate) use kind::{Kind, kind, known_kind};
+pub(crate) use select::Selected;
 
 /// How many columns a text names.
 const COLUMNS_SHOWN: usize = 8;

@@ -18,6 +18,10 @@ mod errors;
 mod event;
 #[allow(unsafe_code)]
 mod event_type;
+#[allow(unsafe_code)]
+mod field;
+#[allow(unsafe_code)]
+mod filter;
 mod guard;
 #[allow(unsafe_code)]
 mod hot;

@@ -4,6 +4,7 @@ use crate::awaitable;
 use crate::errors;
 use crate::event::{Batch, DeadLetter};
 use crate::event_type;
+use crate::filter::filters_of;
 use crate::hot;
 use crate::node::{Event, Node, Victims, receiver};
 use crate::payload::{Content, interpreter};
@@ -200,6 +201,9 @@ impl Condition for Ready<'_> {
             waiting.impatient.store(false, Ordering::Relaxed);
         }
     }
+    fn due_ns(&self) -> Option<i64> {
+        self.core.due_ns()
+    }
     fn arm(&self, wake: Arc<dyn Wake>) {
         self.core.items().arm(wake, 0);
     }
@@ -289,7 +293,8 @@ fn count_of(value: &Bound<'_, PyAny>, argument: &str, least: usize) -> PyResult<
 #[pymethods]
 impl Subscription {
     #[new]
-    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order))]
+    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order,
+                        condition = None, sample = None, rate_limit = None, throttle_ns = None, debounce_ns = None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         bus: &Bound<'_, crate::bus::Bus>,
@@ -301,6 +306,11 @@ impl Subscription {
         block_timeout_ns: i64,
         dead_letters_max: usize,
         order: &Bound<'_, PyAny>,
+        condition: Option<&Bound<'_, PyAny>>,
+        sample: Option<u64>,
+        rate_limit: Option<(i64, u32)>,
+        throttle_ns: Option<i64>,
+        debounce_ns: Option<i64>,
     ) -> PyResult<Self> {
         let py = bus.py();
         let node = Arc::clone(&bus.get().node);
@@ -322,10 +332,11 @@ impl Subscription {
             _ => return Err(errors::argument(py, "order", order, "it must be 'publisher' or 'causal'")),
         };
         let pattern = pattern_of(pattern)?;
-        let name = if name.is_empty() { pattern.text().into() } else { name.into() };
+        let name: Box<str> = if name.is_empty() { pattern.text().into() } else { name.into() };
+        let filters = filters_of(condition, sample, rate_limit, throttle_ns, debounce_ns, &name)?;
         let options =
             SubscriptionOptions { name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order };
-        let core = node.bus.subscribe(pattern, options).map_err(|error| node.error(py, &error))?;
+        let core = node.bus.subscribe_filtered(pattern, options, filters).map_err(|error| node.error(py, &error))?;
         Ok(Self { core, node, received: AtomicU64::new(0) })
     }
 
@@ -432,6 +443,19 @@ impl Subscription {
     #[getter]
     fn pending(&self) -> usize {
         self.core.pending()
+    }
+
+    /// When to look again although nothing was published, in nanoseconds of the node's time; `None` where nothing is kept
+    /// back.
+    #[getter]
+    fn due(&self) -> Option<i64> {
+        self.core.due_ns()
+    }
+
+    /// How many events its filters could not judge.
+    #[getter]
+    fn filter_errors(&self) -> u64 {
+        self.core.filter_failures().count
     }
 
     /// Its name in reports.

@@ -8,7 +8,7 @@
 //! woken. A deadline is kept by the node's own time source; under a simulated one it passes when somebody advances it.
 
 use crate::node::{Node, detached, lock, thread_ident};
-use crate::subscription::Subscription;
+use crate::subscription::{Core, Subscription};
 use chronofabric_bus::Wake;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,6 +94,10 @@ pub(crate) trait Condition: Send {
     fn awake(&self) -> Duration {
         AWAKE
     }
+    /// When it comes true by itself, on the node's time source.
+    fn due_ns(&self) -> Option<i64> {
+        None
+    }
     /// Told before the interpreter is let go, and again when it has been taken back.
     fn waits(&self, waits: bool);
     /// Told before the thread parks.
@@ -123,10 +127,7 @@ pub(crate) fn wait(
 ) -> PyResult<bool> {
     let source = node.bus.source();
     let main = thread_ident() == MAIN_THREAD.load(Ordering::Relaxed);
-    let mut slice = condition.slice().min(if main { SIGNAL_SLICE } else { UNTIL_WOKEN });
-    if deadline_ns.is_some() && source.as_simulated().is_some() {
-        slice = slice.min(SIMULATED_SLICE);
-    }
+    let longest = condition.slice().min(if main { SIGNAL_SLICE } else { UNTIL_WOKEN });
     let parker: Arc<Parker> = PARKER.with(Arc::clone);
     let wake: Arc<dyn Wake> = Arc::<Parker>::clone(&parker);
     let mut spins = spins();
@@ -141,9 +142,11 @@ pub(crate) fn wait(
             condition.disarm(&wake);
             return Ok(false);
         }
-        let slice = match left {
-            Some(left) if source.as_simulated().is_none() => Duration::from_nanos(left.unsigned_abs()).min(slice),
-            _ => slice,
+        let due = condition.due_ns().map(|due| due.saturating_sub(source.now_ns()).max(0));
+        let slice = match left.into_iter().chain(due).min() {
+            Some(_) if source.as_simulated().is_some() => longest.min(SIMULATED_SLICE),
+            Some(left) => longest.min(Duration::from_nanos(left.unsigned_abs())),
+            None => longest,
         };
         condition.waits(true);
         detached(py, || wait_detached(condition, &parker, spins, slice));
@@ -219,6 +222,8 @@ struct Shared {
 #[derive(Default)]
 struct Inbox {
     tokens: Vec<u64>,
+    /// Watched subscriptions that have something to do at a time, although nothing is published: when, the number, which.
+    due: Vec<(i64, u64, Arc<Core>)>,
     /// How many threads wait for the first: to notify nobody would cost a system call all the same.
     sleepers: usize,
 }
@@ -270,6 +275,15 @@ impl Wakeups {
     fn wake(&self) -> Arc<dyn Wake> {
         Arc::<Shared>::clone(&self.shared)
     }
+
+    /// How long until the first watched subscription has something to do by itself; `None` where none has.
+    fn until_due(&self) -> Option<Duration> {
+        let first_ns = lock(&self.shared.inbox).due.iter().map(|(due_ns, ..)| *due_ns).min()?;
+        let source = self.node.bus.source();
+        let left = first_ns.saturating_sub(source.now_ns()).max(0);
+        let left = Duration::from_nanos(left.unsigned_abs());
+        Some(if source.as_simulated().is_some() { left.min(SIMULATED_SLICE) } else { left })
+    }
 }
 
 #[pymethods]
@@ -287,11 +301,14 @@ impl Wakeups {
         if subscription.is_ready() {
             subscription.items().disarm(&wake, token);
             wake.wake(token);
+        } else if let Some(due_ns) = subscription.due_ns() {
+            lock(&self.shared.inbox).due.push((due_ns, token, Arc::clone(subscription)));
         }
     }
 
     /// Takes a registration back.
     fn unwatch(&self, subscription: &Bound<'_, Subscription>, token: u64) {
+        lock(&self.shared.inbox).due.retain(|(_, other, _)| *other != token);
         subscription.get().core.items().disarm(&self.wake(), token);
     }
 
@@ -317,10 +334,11 @@ impl Wakeups {
             if !tokens.is_empty() {
                 return Ok(tokens);
             }
+            let slice = self.until_due().map_or(SLICE, |left| left.min(SLICE));
             detached(py, || {
                 let mut inbox = lock(&self.shared.inbox);
                 inbox.sleepers += 1;
-                let waited = self.shared.changed.wait_timeout_while(inbox, SLICE, |inbox| inbox.tokens.is_empty());
+                let waited = self.shared.changed.wait_timeout_while(inbox, slice, |inbox| inbox.tokens.is_empty());
                 waited.unwrap_or_else(PoisonError::into_inner).0.sleepers -= 1;
             });
             self.node.check(py)?;
@@ -335,7 +353,29 @@ impl Wakeups {
             let mut bytes = [0; 64];
             while matches!((&*read).read(&mut bytes), Ok(count) if count == bytes.len()) {}
         }
-        std::mem::take(&mut lock(&self.shared.inbox).tokens)
+        let mut inbox = lock(&self.shared.inbox);
+        let mut tokens = std::mem::take(&mut inbox.tokens);
+        if inbox.due.is_empty() {
+            return tokens;
+        }
+        inbox.due.retain(|(_, token, _)| !tokens.contains(token));
+        let now_ns = self.node.bus.source().now_ns();
+        let (due, later) = std::mem::take(&mut inbox.due).into_iter().partition(|(due_ns, ..)| *due_ns <= now_ns);
+        inbox.due = later;
+        drop(inbox);
+        let (due, wake): (Vec<(i64, u64, Arc<Core>)>, _) = (due, self.wake());
+        for (_, token, subscription) in due {
+            // Handed out once, as every other.
+            subscription.items().disarm(&wake, token);
+            tokens.push(token);
+        }
+        tokens
+    }
+
+    /// Seconds until a watched subscription has something to do although nothing is published; `None` where none will.
+    #[getter]
+    fn timeout(&self) -> Option<f64> {
+        self.until_due().map(|left| left.as_secs_f64())
     }
 
     /// A file descriptor that becomes readable when there is a number to take.

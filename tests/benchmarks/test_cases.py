@@ -28,6 +28,11 @@ CLAIMED = {
         "two threads, paced at 1 kHz, p99, capacity 4096, block": 1.0,
     },
     "clock": {"HybridLogicalClock.now on the counter source, one thread, from Python": 1 / 1.5},
+    "filters": {
+        f"a filter over a table of {columns} columns, of whose rows {share} stay": 0.5
+        for columns in (1, 4)
+        for share in ("1%", "50%")
+    },
     "guards": {},
     "logic": {},
     "startup": {},
@@ -37,6 +42,7 @@ CLAIMED = {
 # ms to start; s for the test of an hour.
 LIMITS = {
     "bus": [1e9, 1e9, 1e9, 1e9, 999_000.0, 0.0, 0.0],
+    "filters": [150.0] * 4,
     "guards": [300.0, 2.0],
     "startup": [60.0, 250.0],
     "testing": [2.0],

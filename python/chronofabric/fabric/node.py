@@ -15,7 +15,7 @@ from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
 from chronofabric.bus import Pattern, Publisher, Subscription, wait_for_room
 from chronofabric.errors import ArgumentError, ClosedError, GuardError
-from chronofabric.fabric.checks import checked_text, only
+from chronofabric.fabric.checks import FILTERS, checked_text, count, duration_ns, filter_options, only
 from chronofabric.fabric.guards import Do, Guard, GuardAction, guard_actions, make_guard
 from chronofabric.fabric.handlers import Handler, Handlers, ThreadedHandlers, is_coroutine_function
 from chronofabric.fabric.parts import RunningSink, RunningSource
@@ -41,9 +41,6 @@ _FINISH_S = 30.0
 """How long a sink may take to finish its file once all its events have been given to it."""
 
 _SINK_CAPACITY = 8192
-
-_FILTERS = frozenset({"where", "sample", "rate_limit", "throttle", "debounce"})
-"""The options of a subscription that a sink may have too."""
 
 _logger = logging.getLogger("chronofabric.node")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -320,8 +317,7 @@ class Fabric:
         sample
             Of each topic only the first event and each so many after it.
         rate_limit
-            At most so many events of a topic, such as ``"10/s"``: a bucket that holds as many (here 10) and fills at
-            this rate.
+            At most so many events of a topic, such as ``"10/s"``: a bucket holds as many (here 10), and fills so fast.
         throttle
             After an event of a topic none for so long.
         debounce
@@ -341,27 +337,19 @@ class Fabric:
         only("order", order, ("publisher", "causal"), ("deadline", "total"))
         only("scope", scope, ("local",), ("host", "network", "global"))
         checked_text("name", name, empty=True)
-        if debounce is not None and order == "causal":
-            hint = "leave out one of the two, or use throttle"
-            text = f"debounce keeps events back, which order='causal' does not allow; {hint}"
-            raise ArgumentError(text, argument="debounce", value=debounce, hint=hint)
         if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
             pattern = list(pattern)
         return self._subscription_type(
             self._core,
             pattern,
             name=name,
-            capacity=_count("capacity", capacity),
-            capacity_bytes=None if capacity_bytes is None else _count("capacity_bytes", capacity_bytes),
+            capacity=count("capacity", capacity),
+            capacity_bytes=None if capacity_bytes is None else count("capacity_bytes", capacity_bytes),
             overflow=overflow,
-            block_timeout_ns=_nanoseconds(block_timeout, "block_timeout"),
-            dead_letters_max=_count("dead_letters_max", dead_letters_max),
+            block_timeout_ns=duration_ns(block_timeout, "block_timeout"),
+            dead_letters_max=count("dead_letters_max", dead_letters_max),
             order=order,
-            condition=where,
-            sample=None if sample is None else _count("sample", sample),
-            rate_limit=None if rate_limit is None else _bucket(rate_limit),
-            throttle_ns=None if throttle is None else _nanoseconds(throttle, "throttle", positive=True),
-            debounce_ns=None if debounce is None else _nanoseconds(debounce, "debounce", positive=True),
+            **filter_options(order, where, sample, rate_limit, throttle, debounce),
         )
 
     def on(
@@ -405,7 +393,7 @@ class Fabric:
         if on_error not in ("continue", "stop"):
             hint = "it must be 'continue' or 'stop'"
             raise ArgumentError(f"on_error is {on_error!r}; {hint}", argument="on_error", value=on_error, hint=hint)
-        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
+        deadline_ns = None if deadline is None else duration_ns(deadline, "deadline")
 
         def decorate(function: _Function) -> _Function:
             called: str = name or getattr(function, "__qualname__", None) or repr(function)
@@ -494,7 +482,7 @@ class Fabric:
         GuardError
             The name is taken, or signals and formula do not agree.
         """
-        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
+        deadline_ns = None if deadline is None else duration_ns(deadline, "deadline")
         native, call = guard_actions(name, do, publish, action)
         self._core.check()
         with self._lock:
@@ -576,9 +564,8 @@ class Fabric:
         ArgumentError, FormulaError
             As for `subscribe`.
         """
-        for name in filters:
-            if name not in _FILTERS:
-                raise TypeError(f"add_sink() got an unexpected keyword argument '{name}'")
+        if unknown := filters.keys() - FILTERS:
+            raise TypeError(f"add_sink() got an unexpected keyword argument '{min(unknown)}'")
         self._core.check()
         with self._lock:
             self._refuse_when_closed()
@@ -635,7 +622,7 @@ class Fabric:
         >>> with cf.Fabric("plant") as fabric:
         ...     fabric.run("10 ms")
         """
-        until_ns = None if duration is None else self._clock.now() + _nanoseconds(duration, "duration")
+        until_ns = None if duration is None else self._clock.now() + duration_ns(duration, "duration")
         self.start()
         slice_s = 0.001 if self._core.simulated else _SIGNAL_SLICE_S
         try:
@@ -673,7 +660,7 @@ class Fabric:
             By subscription, how many events were dropped because they were still pending.
         """
         self._core.check()
-        drain_s = _nanoseconds(drain, "drain") / 1e9
+        drain_s = duration_ns(drain, "drain") / 1e9
         with self._lock:
             if self._closing:
                 return dict(self._dropped)
@@ -782,26 +769,6 @@ class Fabric:
     def _refuse_when_closed(self) -> None:
         if self._closing:
             raise ClosedError(f"fabric '{self._name}' is closed", name=self._name)
-
-
-def _count(argument: str, value: object) -> int:
-    """A whole number of at least one, and not beyond what a machine can count."""
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63:
-        return value
-    hint = "it must be a whole number of at least 1, and less than 2^63"
-    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
-
-
-def _nanoseconds(duration: Duration, argument: str, *, positive: bool = False) -> int:
-    from chronofabric.duration import nanoseconds
-
-    return nanoseconds(duration, argument=argument, positive=positive)
-
-
-def _bucket(rate: Rate) -> tuple[int, int]:
-    from chronofabric.duration import bucket
-
-    return bucket(rate, argument="rate_limit")
 
 
 _OPEN = WeakSet()

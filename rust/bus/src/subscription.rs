@@ -214,15 +214,7 @@ impl<P: Payload> Subscription<P> {
                 allowed: "it must not be negative",
             });
         }
-        if let (Some(debounce_ns), Order::Causal) = (filters.debounce_ns, options.order) {
-            let (value, allowed) = (format!("{debounce_ns} ns").into(), "in causal order nothing may be kept back");
-            return Err(BusError::Option { name: "debounce", value, allowed });
-        }
-        let filter = Filter::new(filters, source).map_err(|(name, value)| BusError::Option {
-            name,
-            value: value.to_string().into(),
-            allowed: "it must be above zero",
-        })?;
+        let filter = Filter::new(filters, source, options.order)?;
         let measured = if options.capacity_bytes.is_some() { MEASURED } else { 0 };
         let asked = if filter.as_ref().is_some_and(|filter| filter.concerns_receivers()) { FILTERED } else { 0 };
         let causal = match options.order {

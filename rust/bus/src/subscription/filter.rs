@@ -9,9 +9,10 @@
 //! Debouncing keeps the newest event of each topic back. It is let pass by the publisher of a later event, or by a receiver
 //! that looks when it is due: who waits for events learns from [`Subscription::due_ns`] when to look.
 
-use super::{Offer, Receiver, Subscription};
+use super::{Offer, Order, Receiver, Subscription};
 use crate::Victims;
 use crate::cell::{Contents, Payload, Share};
+use crate::error::BusError;
 use crate::ring::{Access, Concurrent};
 use crate::sync::lock;
 use crate::topic::TopicInfo;
@@ -299,10 +300,14 @@ impl<P: Payload> Filter<P> {
     /// Nothing for filters that let everything pass.
     ///
     /// # Errors
-    /// The name and the value of a bound that must be above zero.
-    pub(super) fn new(given: Filters<P>, source: TimeSource) -> Result<Option<Box<Self>>, (&'static str, i128)> {
-        if let Some(fault) = given.fault() {
-            return Err(fault);
+    /// [`BusError::Option`] for a bound that is not above zero, and for debouncing in causal order.
+    pub(super) fn new(given: Filters<P>, source: TimeSource, order: Order) -> Result<Option<Box<Self>>, BusError> {
+        if let Some((name, value)) = given.fault() {
+            return Err(BusError::Option { name, value: value.to_string().into(), allowed: "it must be above zero" });
+        }
+        if let (Some(debounce_ns), Order::Causal) = (given.debounce_ns, order) {
+            let (value, allowed) = (format!("{debounce_ns} ns").into(), "in causal order nothing may be kept back");
+            return Err(BusError::Option { name: "debounce", value, allowed });
         }
         let filters = given.concern_publishers() || given.concern_receivers();
         let memory = Memory { topics: HashMap::new(), agenda: BTreeMap::new(), number: 0, hastened: false };

@@ -176,11 +176,11 @@ class SimulatedFabric(Fabric):
             subscription.poll()  # whoever receives is known to be this thread, which cannot wait for itself
         return subscription
 
-    def add_sink(self, sink: Sink) -> None:
+    def add_sink(self, sink: Sink, **filters: Any) -> None:
         """Add a sink, as `Fabric.add_sink` does; it writes in a thread of its own, which publishes nothing."""
         self._adds_sink = True
         try:
-            super().add_sink(sink)
+            super().add_sink(sink, **filters)
         finally:
             self._adds_sink = False
 

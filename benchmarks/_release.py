@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.peers._rounds import debug_refusal
+from chronofabric.apps.measuring.rounds import debug_refusal
 
 
 def refuse_debug_build() -> None:

@@ -6,10 +6,9 @@ from itertools import islice
 
 import chronofabric as cf
 from benchmarks._release import refuse_debug_build
-from benchmarks.peers import _bus_ours as ours
-from benchmarks.peers._exchange import PAYLOAD
 from benchmarks.peers._sustained import run
-from benchmarks.peers.bus import capsules, record_batch
+from chronofabric.apps.measuring import ours
+from chronofabric.apps.measuring.exchange import PAYLOAD, capsules, record_batch
 
 EVENTS = 200_000
 SUSTAINED_S = 6.0
@@ -86,6 +85,36 @@ class Paced:
 
     def track_wait(self, percentile: float) -> float:
         return ours.paced_us(1_000, 1_000, percentile)
+
+
+class Requests:
+    """Two threads; microseconds from a request to its reply, p50."""
+
+    unit = "us"
+    timeout = 300
+
+    def setup(self) -> None:
+        refuse_debug_build()
+
+    def track_to_a_thread(self) -> float:
+        return ours.request_us(5_000)
+
+    def track_to_a_function(self) -> float:
+        return ours.request_to_function_us(5_000)
+
+
+class Retained:
+    """A new subscription and the last values of its topics; milliseconds until it has them all."""
+
+    params = ([100, 10_000],)
+    param_names = ("topics",)
+    unit = "ms"
+
+    def setup(self, topics: int) -> None:
+        refuse_debug_build()
+
+    def track_late_subscriber(self, topics: int) -> float:
+        return ours.retained_ms(topics)
 
 
 class Sustained:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import chronofabric as cf
-from benchmarks.peers import _noise
-from benchmarks.peers._exchange import BURST, PAYLOAD, between_threads_of, seconds
-from benchmarks.peers._rounds import REPEATS, ROUNDS, debug_refusal
+from chronofabric.apps.measuring import noise as _noise
+from chronofabric.apps.measuring.exchange import BURST, PAYLOAD, between_threads_of, seconds
+from chronofabric.apps.measuring.rounds import REPEATS, ROUNDS, debug_refusal
 
 PATTERN = "plant/*/temperature"
 CAPACITY = 65_536

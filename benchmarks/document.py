@@ -9,9 +9,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import curve
-from benchmarks.peers._rounds import figure, verdict
+from benchmarks.peers._rounds import verdict
+from chronofabric.apps.measuring.machine import machine
+from chronofabric.apps.measuring.rounds import figure
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -85,18 +84,6 @@ def figures(lines: Sequence[dict[str, Any]]) -> str:
             (f"{line['concern']}: {line['case']}", ours, against, figure(line["ratio"]), bar, said, str(line["rounds"]))
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def machine() -> str:
-    """Return what was measured on, in words."""
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        found = re.search(r"^model name\s*:\s*(.+)$", information.read_text(encoding="utf-8"), re.MULTILINE)
-        model = found[1] if found else model
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    system = f"{platform.system()} {platform.machine()}"
-    return f"{system}, {os.cpu_count()} cores of {model}, {python}, release build"
 
 
 def replaced(text: str, mark: str, content: str) -> str:

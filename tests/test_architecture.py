@@ -19,12 +19,27 @@ PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "python" / "chronofabric"
 
 # A module may import modules of lower ranks and of its own package; two concerns of one rank do not know each other.
-RANKS = {"errors": 0, "duration": 1, "_core": 2, "clock": 3, "bus": 3, "logic": 3, "fabric": 4, "testing": 5, "apps": 5}
+RANKS = {
+    "errors": 0,
+    "duration": 1,
+    "_core": 2,
+    **dict.fromkeys(("bus", "clock", "logic", "optimize"), 3),
+    "fabric": 4,
+    "testing": 5,
+    "apps": 5,
+}
 # The façade shows what users need of these; `python -m chronofabric` is the command line. What users' tests need is
 # loaded when it is first looked at, and nothing of ours imports it.
 FACADES = {"chronofabric": range(5), "chronofabric.__main__": range(6)}
 
-CRATES = {"clock": set(), "logic": set(), "bus": {"clock"}, "python": {"bus", "clock", "logic"}, "sim": {"clock"}}
+CRATES = {
+    "clock": set(),
+    "logic": set(),
+    "optimize": set(),
+    "bus": {"clock"},
+    "python": {"bus", "clock", "logic", "optimize"},
+    "sim": {"clock"},
+}
 # The simulated world that tests run in: any crate may know it for its tests, and none for its work.
 ONLY_IN_TESTS = {"sim"}
 ONLY_IN_PYTHON_CRATE = {"numpy", "pyo3", "pyo3-arrow", "pyo3-async-runtimes"}

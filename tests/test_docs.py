@@ -22,8 +22,9 @@ from chronofabric import errors
 PROJECT = Path(__file__).resolve().parent.parent
 README = PROJECT / "README.md"
 INDEX = PROJECT / "docs" / "index.md"
+REFERENCE = PROJECT / "docs" / "reference" / "index.md"
 GUIDES = [README, *sorted((PROJECT / "docs").rglob("*.md"))]
-PAGES = [*GUIDES, *(PROJECT / f"{name}.md" for name in ("ARCHITECTURE", "CHANGELOG", "CONTRIBUTING"))]
+PAGES = [*GUIDES, *(PROJECT / f"{name}.md" for name in ("ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY"))]
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FENCE = re.compile(r"(```+) *(\S*)")
@@ -155,8 +156,9 @@ def test_the_links_of_a_page_lead_somewhere(page):
 
 
 def test_every_page_can_be_reached_from_the_index_and_the_index_from_the_readme():
-    linked = {(INDEX.parent / link.partition("#")[0]).resolve() for link in links(INDEX)}
-    assert {page for page in GUIDES if page not in (README, INDEX)} - linked == set()
+    linked = {(page.parent / link.partition("#")[0]).resolve() for page in (INDEX, REFERENCE) for link in links(page)}
+    notebooks = (PROJECT / "docs" / "notebooks").glob("*.ipynb")
+    assert {page for page in (*GUIDES, *notebooks) if page not in (README, INDEX)} - linked == set()
     assert "docs/index.md" in links(README)
 
 

@@ -25,6 +25,7 @@ SHOWN = {
     ],
     "columns": ["Table"],
     "logic": ["Formula", "Monitor", "Verdict"],
+    "optimize": ["JobOrder"],
     "settings": ["parse_toml"],
 }
 

@@ -75,7 +75,7 @@ def checkout(tmp_path) -> Path:
 
 
 @posix
-@pytest.mark.parametrize("name", ["demo", "test", "lint", "coverage", "bench", "compare", "setup"])
+@pytest.mark.parametrize("name", ["demo", "test", "lint", "coverage", "docs", "wheel", "bench", "compare", "setup"])
 def test_without_cargo_every_command_says_in_one_sentence_what_to_install(tmp_path, name):
     finished = command(name, path=tmp_path)
     assert finished.returncode == 1

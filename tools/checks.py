@@ -22,7 +22,7 @@ WORKSPACE = ("--workspace", "--exclude", BINDING_CRATE, "--locked")
 
 def test(words: Sequence[str]) -> None:
     """Run the Rust tests (of every crate but the binding, whose tests are in Python), then pytest with `words`."""
-    environment = _ready("test", optional=["oracles"])
+    environment = _ready("test", optional=["oracles", "docs"])
     cargo = environment.variables("tests")
     if shutil.which("cargo-nextest"):
         steps.run("Rust tests", ["cargo", "nextest", "run", *WORKSPACE, "--no-tests=pass"], environment=cargo)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tools import checks, faults, measures, steps
+from tools import checks, faults, measures, packaging, steps
 from tools.environment import Environment, extension_file, remove, target_folder
 from tools.steps import PROJECT, Refusal, say
 
@@ -70,6 +70,8 @@ COMMANDS = {
     "proof": Command("run the tests of one concern at full counts: make proof CONCERN=clock", checks.proof),
     "fuzz": Command("run one fuzz target: make fuzz TARGET=topic SECONDS=600", faults.fuzz),
     "sanitize": Command("run Rust tests under Miri and ThreadSanitizer; WITH=miri for one", faults.sanitize),
+    "docs": Command("build the documentation as a site in build/docs; warnings are errors", packaging.docs),
+    "wheel": Command("build wheel and sdist in dist, and run both from empty environments", packaging.wheel),
     "bench": Command("run our own benchmarks quickly: criterion and asv", measures.bench),
     "compare": Command("put our figures beside those of the peers, in one table; --quick for a look", measures.compare),
     "setup": Command("bring .venv up to date and build the extension, no more", setup),

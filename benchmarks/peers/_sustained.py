@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import psutil
 
 import chronofabric as cf
-from benchmarks.peers._exchange import PAYLOAD, between_threads
+from chronofabric.apps.measuring.exchange import PAYLOAD, between_threads
 
 RATE_HZ = 1_000_000
 # What the last burst may end late by: one turn of the interpreter in 60 s is less than a tenth of this.

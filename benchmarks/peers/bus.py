@@ -12,13 +12,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.peers import _bus_others as others
-from benchmarks.peers import _bus_ours as ours
-from benchmarks.peers._exchange import BATCH, BURST
 from benchmarks.peers._rounds import Case, main
 from benchmarks.peers._sustained import GROWTH_MIB_MAX, RATE_HZ_MIN, Sustained
+from chronofabric.apps.measuring import others, ours
+from chronofabric.apps.measuring.exchange import BATCH, BURST, COLUMNS, ROWS, capsules, record_batch
 
-ROWS, COLUMNS = 10_000, 8
 ROWS_A_SECOND = 1e9
 CAPACITY = 65_536
 SIMPLE_QUEUE = "queue.SimpleQueue"
@@ -34,6 +32,7 @@ def cases(quick: bool) -> list[Case]:
         *one_thread(count),
         *tables(200 if quick else 2_000),
         *paced(100 if quick else 1_000),
+        *exchanges(500 if quick else 20_000, 1_000 if quick else 10_000),
         *sustained(3.0 if quick else 60.0),
     ]
 
@@ -160,20 +159,6 @@ def one_thread(count: int) -> list[Case]:
     ]
 
 
-def record_batch() -> Any:
-    """Make a record batch of pyarrow."""
-    import numpy as np
-    import pyarrow as pa
-
-    values = np.random.default_rng(7).random(ROWS)
-    return pa.record_batch({f"column_{number}": values for number in range(COLUMNS)})
-
-
-def capsules(payload: Any) -> Any:
-    """Export a batch through its capsules."""
-    return payload.__arrow_c_array__()
-
-
 def tables(count: int) -> list[Case]:
     """Arrow: imported through its capsules at publishing, exported through them at receiving."""
     import pyarrow as pa
@@ -242,6 +227,32 @@ def paced(count: int) -> list[Case]:
             bar=1.0,
         )
         for name, share in (("p50", 0.5), ("p99", 0.99))
+    ]
+
+
+def exchanges(count: int, topics: int) -> list[Case]:
+    """Requests with their replies, and what a late subscriber gets first."""
+    request = "request and reply, Python to Python, two threads, p50"
+    return [
+        Case(
+            f"{request}, {answerer}",
+            ours=partial(function, count),
+            peer=partial(others.simple_queue_pair_us, count),
+            peer_name=f"a pair of {SIMPLE_QUEUE}",
+            unit="us",
+            bar=1 / 1.5,
+        )
+        for answerer, function in (
+            ("a thread that iterates", ours.request_us),
+            ("a function that answers", ours.request_to_function_us),
+        )
+    ] + [
+        Case(
+            f"{topics} retained topics: a new pattern subscriber has them all",
+            ours=partial(ours.retained_ms, topics),
+            limit=20.0,
+            unit="ms",
+        )
     ]
 
 

@@ -9,10 +9,10 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import repeat
 
 import chronofabric as cf
 from benchmarks.peers._rounds import Case, main
+from chronofabric.apps.measuring.costs import call_ns
 
 
 def cases(quick: bool) -> list[Case]:
@@ -22,8 +22,8 @@ def cases(quick: bool) -> list[Case]:
     def case(name: str, function: Callable[[], object], bar: float | None = None) -> Case:
         return Case(
             f"{name}, one thread, from Python",
-            ours=partial(nanoseconds, function, count),
-            peer=partial(nanoseconds, time.time_ns, count),
+            ours=partial(call_ns, function, count),
+            peer=partial(call_ns, time.time_ns, count),
             peer_name="time.time_ns",
             unit="ns",
             bar=bar,
@@ -36,15 +36,6 @@ def cases(quick: bool) -> list[Case]:
         case(f"CounterClock.now ({kind})", counter.now),
         case("SystemClock.now", cf.SystemClock().now),
     ]
-
-
-def nanoseconds(function: Callable[[], object], count: int) -> float:
-    """Return how long a call takes, the loop included."""
-    calls = repeat(None, count)
-    started_ns = time.perf_counter_ns()
-    for _ in calls:
-        function()
-    return (time.perf_counter_ns() - started_ns) / count
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ is involved.
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -24,15 +23,13 @@ from typing import TypeAlias
 
 import chronofabric as cf
 from benchmarks.peers._rounds import Case, main
+from chronofabric.apps.measuring.costs import WINDOW, sample_ns
 from chronofabric.apps.screen import Screen
 from chronofabric.fabric.sources import PythonSource, TimerSource
 
 RATE_HZ = 500
 NATIVE_MS_MAX = 2.0
 SAMPLE_NS_MAX = 300.0
-WINDOW = 100
-SAMPLE_NS = 1_000_000
-FORMULA = f"historically[0, {WINDOW - 1} ms](value > 0.001) and once[0, {WINDOW - 1} ms](value > 0.9)"
 GIVE_UP_S = 60.0
 TICKS_LOOKED_AT = 40
 ROWS_AND_COLUMNS = (40, 120)
@@ -78,24 +75,6 @@ def cases(quick: bool) -> list[Case]:
             needs=("termios",),
         ),
     ]
-
-
-def sample_ns(count: int) -> float:
-    """Return the nanoseconds that a sample takes to be published by its own time and judged, in this thread."""
-    generator = random.Random(7)
-    samples = [generator.random() for _ in range(count)]
-    fired = cf.Flag()
-    with cf.Fabric("benchmark") as fabric:
-        guard = fabric.guard("levels", on="plant/*/level", when=FORMULA, do=fired)
-        publish = fabric.publisher("plant/7/level").publish
-        started_ns = time.perf_counter_ns()
-        for time_ns, value in zip(range(0, count * SAMPLE_NS, SAMPLE_NS), samples, strict=True):
-            publish(value, time=time_ns)
-        ns = (time.perf_counter_ns() - started_ns) / count
-        report = guard.report()
-    if report["evaluated"] != count or report["errors"] or fired.count == 0:
-        raise AssertionError(f"of {count} samples not all were judged: {report}")
-    return ns
 
 
 def native_source(fabric: cf.Fabric, do: _Do) -> cf.Guard:

@@ -7,19 +7,15 @@ Compiled modules are cached, as they are after an installation, whatever the env
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import time
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from benchmarks.peers._rounds import Case, main
+from chronofabric.apps.measuring.costs import BARE, IMPORT, process_ms
 
 IMPORT_MS_MAX = 60.0
 HELP_MS_MAX = 250.0
-BARE = (sys.executable, "-c", "pass")
-IMPORT = (sys.executable, "-c", "import chronofabric")
 
 
 def cases(quick: bool) -> list[Case]:  # noqa: ARG001 (one start is as quick as it gets)
@@ -27,20 +23,20 @@ def cases(quick: bool) -> list[Case]:  # noqa: ARG001 (one start is as quick as 
     return [
         Case(
             "wall time of a process that imports chronofabric",
-            ours=partial(milliseconds, IMPORT),
+            ours=partial(process_ms, IMPORT),
             limit=IMPORT_MS_MAX,
             unit="ms",
         ),
         Case(
             "wall time of `chronofabric --help`",
-            ours=partial(milliseconds, help_command()),
+            ours=partial(process_ms, help_command()),
             limit=HELP_MS_MAX,
             unit="ms",
         ),
         Case(
             "wall time of a process that imports chronofabric, against one that does nothing",
-            ours=partial(milliseconds, IMPORT),
-            peer=partial(milliseconds, BARE),
+            ours=partial(process_ms, IMPORT),
+            peer=partial(process_ms, BARE),
             peer_name="the bare interpreter",
             unit="ms",
         ),
@@ -54,25 +50,6 @@ def help_command() -> tuple[str, ...]:
         if installed.is_file():
             return str(installed), "--help"
     return sys.executable, "-m", "chronofabric", "--help"
-
-
-def milliseconds(command: tuple[str, ...]) -> float:
-    """Return the wall time of a process."""
-    _compile(command)
-    started = time.perf_counter()
-    _run(command)
-    return (time.perf_counter() - started) * 1e3
-
-
-@cache
-def _compile(command: tuple[str, ...]) -> None:
-    """Have the bytecode written, once."""
-    _run(command)
-
-
-def _run(command: tuple[str, ...]) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ Examples
 # How the package is laid out, from the ground up; a module imports only what stands above it here:
 #   errors.py    every public exception
 #   duration.py  durations, rates and instants as people write them
-#   _core        the Rust side: bus, clock, columns, logic, settings
+#   _core        the Rust side: bus, clock, columns, logic, optimize, settings
 #   clock.py     time sources, stamps, the hybrid logical clock
 #   bus.py       events, subscriptions, publishers, with their asynchronous forms
 #   logic.py     formulas and monitors
+#   optimize.py  orders of jobs against their due dates
 #   fabric/      the node: handlers, guards, sources, sinks, run files, reports
 #   testing/     what tests of a node need; imported by its users alone, as `cf.testing` when it is first looked at
 #   apps/        what people run: the command line, its screen, the demonstration
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import typing as _typing
 
-from chronofabric import bus, clock, errors, fabric, logic
+from chronofabric import bus, clock, errors, fabric, logic, optimize
 from chronofabric._core import __version__
 from chronofabric._core.columns import Table
 from chronofabric.bus import (
@@ -43,6 +44,7 @@ from chronofabric.bus import (
 )
 from chronofabric.clock import CounterClock, HybridLogicalClock, SimulatedClock, Stamp, SystemClock
 from chronofabric.errors import (
+    AnswerError,
     ArgumentError,
     ChronofabricError,
     ClockError,
@@ -52,10 +54,12 @@ from chronofabric.errors import (
     ForkedError,
     FormulaError,
     GuardError,
+    NoAnswerer,
     PatternError,
     PayloadError,
     PublishTimeout,
     ReceiveTimeout,
+    RequestTimeout,
     SimulationError,
     SinkError,
     SourceError,
@@ -67,6 +71,7 @@ from chronofabric.errors import (
 from chronofabric.fabric import Fabric, Guard, Report
 
 __all__ = [
+    "AnswerError",
     "ArgumentError",
     "Batch",
     "Books",
@@ -86,6 +91,7 @@ __all__ = [
     "GuardError",
     "HybridLogicalClock",
     "NativeFunction",
+    "NoAnswerer",
     "Pattern",
     "PatternError",
     "PayloadError",
@@ -93,6 +99,7 @@ __all__ = [
     "Publisher",
     "ReceiveTimeout",
     "Report",
+    "RequestTimeout",
     "SimulatedClock",
     "SimulationError",
     "SinkError",
@@ -111,6 +118,7 @@ __all__ = [
     "errors",
     "fabric",
     "logic",
+    "optimize",
     "regex",
 ]
 

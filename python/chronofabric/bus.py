@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, ref
 
 from chronofabric._core import bus as _bus
+from chronofabric._core import html_table
 from chronofabric._core.bus import Batch, DeadLetter, Event, Flag, Pattern, regex
 from chronofabric.errors import ReceiveTimeout
 
 if TYPE_CHECKING:
     import asyncio
+    from datetime import datetime
 
+    from chronofabric._core.clock import Stamp
     from chronofabric.duration import Duration
 
 __all__ = [
@@ -46,7 +49,7 @@ class Books:
     offered
         Events published while the subscription was there.
     replayed
-        Dead letters that were offered again.
+        Dead letters that were offered again, and events that topics had kept for it.
     delivered
         Events handed to a receiver.
     filtered
@@ -78,6 +81,22 @@ class Books:
         out = self.delivered + self.filtered + sum(self.dropped.values()) + sum(self.dead_lettered.values())
         return self.offered + self.replayed == out + self.pending
 
+    def _rows(self) -> list[list[str]]:
+        reasons = {"dropped": self.dropped, "dead_lettered": self.dead_lettered}
+        texts = {
+            name: _counts(reasons[name]) if name in reasons else str(getattr(self, name)) for name in self.__slots__
+        }
+        return [[name.replace("_", " "), text] for name, text in texts.items()]
+
+    def _repr_html_(self) -> str:
+        """Show the books in a notebook."""
+        return html_table("books", self._rows())
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    return listed or "0"
+
 
 @dataclass(frozen=True, slots=True)
 class NativeFunction:
@@ -91,6 +110,19 @@ class NativeFunction:
         from any thread.
     keep
         Whatever keeps the function alive.
+
+    Examples
+    --------
+    >>> import ctypes, chronofabric as cf
+    >>> seen = []
+    >>> signature = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_double)
+    >>> action = signature(lambda time_ns, robustness: seen.append(robustness))
+    >>> address = ctypes.cast(action, ctypes.c_void_p).value
+    >>> with cf.Fabric("plant") as fabric:
+    ...     guard = fabric.guard("hot", on="a", when="value > 80", do=cf.NativeFunction(address, keep=action))
+    ...     fabric.publish("a", 81.5)
+    >>> seen
+    [1.5]
     """
 
     address: int
@@ -202,13 +234,11 @@ class Subscription(_bus.Subscription):
 
     def _longest_s(self, deadline_ns: int) -> float:
         """How long the running loop may sleep before it looks at the node's time again."""
-        return _SLICE_S if self._bus.simulated else max(0.0, (deadline_ns - self._bus.now()) / 1e9)
+        return _longest_s(self._bus, deadline_ns)
 
     def _repr_html_(self) -> str:
         """Show the books in a notebook."""
-        books = self.books()
-        rows = "".join(f"<tr><th>{name}</th><td>{getattr(books, name)}</td></tr>" for name in books.__slots__)
-        return f"<table><caption>{self.name}</caption>{rows}</table>"
+        return html_table(self.name, self.books()._rows())
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "paused" if self.paused else "open"
@@ -238,6 +268,35 @@ class Publisher(_bus.Publisher):
     def __init__(self, bus: _bus.Bus, topic: str, **options: Any) -> None:
         self._bus = bus
 
+    async def request_async(
+        self,
+        payload: object,
+        *,
+        timeout: Duration | None = "1 s",  # noqa: ASYNC109 - on the fabric's own time
+        priority: str | int | None = None,
+        deadline: Duration | datetime | Stamp | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Ask as `request` does; the event loop runs on meanwhile.
+
+        Parameters
+        ----------
+        payload, timeout, priority, deadline, headers
+            As for `request`.
+
+        Returns
+        -------
+        object
+            The payload of the reply.
+
+        Raises
+        ------
+        ChronofabricError
+            As for `request`.
+        """
+        request = self.request_start(payload, timeout=timeout, priority=priority, deadline=deadline, headers=headers)
+        return await wait_for_answer(self._bus, request)
+
     async def _wait_for_room(self, blocked: _bus.BlockedPublish) -> None:
         await wait_for_room(self._bus, blocked)
 
@@ -247,6 +306,27 @@ async def wait_for_room(bus: _bus.Bus, blocked: _bus.BlockedPublish) -> None:
     waker = _waker(bus)
     while not blocked.retry():
         await waker.wait_for_room(blocked, min(_SLICE_S, blocked.timeout))
+
+
+def _longest_s(bus: _bus.Bus, deadline_ns: int) -> float:
+    return _SLICE_S if bus.simulated else max(0.0, (deadline_ns - bus.now()) / 1e9)
+
+
+async def wait_for_answer(
+    bus: _bus.Bus, request: _bus.Request, longest_s: Callable[[_bus.Bus, int], float] = _longest_s
+) -> Any:
+    """Wait for the answer to a request, and give it up where this is cancelled."""
+    try:
+        blocked = request.take_blocked()
+        if blocked is not None:
+            await wait_for_room(bus, blocked)
+        waker = _waker(bus)
+        while (answer := request.outcome()) is None:
+            deadline_ns = request.deadline_ns
+            await waker.wait_for_answer(request, None if deadline_ns is None else longest_s(bus, deadline_ns))
+        return answer[0]
+    finally:
+        request.cancel()
 
 
 def listen(wakeups: _bus.Wakeups, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
@@ -293,6 +373,16 @@ class _LoopWaker:
         finally:
             if self._waiting.pop(token, None) is not None:
                 self._wakeups.unwatch_space(blocked, token)
+
+    async def wait_for_answer(self, request: _bus.Request, timeout_s: float | None) -> None:
+        """Wait until a request is answered, or a time has passed."""
+        token = self._new_token()
+        self._wakeups.watch_answer(request, token)
+        try:
+            await self._sleep(token, timeout_s)
+        finally:
+            if self._waiting.pop(token, None) is not None:
+                self._wakeups.unwatch_answer(request, token)
 
     def _new_token(self) -> int:
         self._next += 1

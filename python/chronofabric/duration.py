@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 from chronofabric.errors import ArgumentError
@@ -202,6 +203,7 @@ def scaled_decimal(text: str, scale: int) -> int | None:
     return _divided(numerator * scale, denominator)
 
 
+@lru_cache(maxsize=256)
 def _nanoseconds_of_text(text: str, argument: str) -> int:
     match = _QUANTITY.fullmatch(text)
     if match is None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
+    "AnswerError",
     "ArgumentError",
     "ChronofabricError",
     "ClockError",
@@ -22,11 +23,13 @@ __all__ = [
     "ForkedError",
     "FormulaError",
     "GuardError",
+    "NoAnswerer",
     "PatternError",
     "PayloadError",
     "Problem",
     "PublishTimeout",
     "ReceiveTimeout",
+    "RequestTimeout",
     "SimulationError",
     "SinkError",
     "SourceError",
@@ -301,8 +304,56 @@ class PublishTimeout(ChronofabricError, TimeoutError):
         self.timeout_ns = timeout_ns
 
 
+class NoAnswerer(ChronofabricError, LookupError):
+    """Nobody can answer a request: no subscription matches its topic, or all who had it let go of it.
+
+    Attributes
+    ----------
+    topic : str or None
+        The topic of the request.
+    """
+
+    def __init__(self, message: str = "", *, topic: str | None = None) -> None:
+        super().__init__(message)
+        self.topic = topic
+
+
+class RequestTimeout(ChronofabricError, TimeoutError):
+    """A request was not answered within its timeout.
+
+    Attributes
+    ----------
+    topic : str or None
+        The topic of the request.
+    timeout_ns : int or None
+        The timeout in nanoseconds.
+    """
+
+    def __init__(self, message: str = "", *, topic: str | None = None, timeout_ns: int | None = None) -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.timeout_ns = timeout_ns
+
+
+class AnswerError(ChronofabricError):
+    """Who answered a request raised an exception, which is the ``__cause__``.
+
+    Attributes
+    ----------
+    topic : str or None
+        The topic of the request.
+    traceback : str
+        The traceback of the exception, as text.
+    """
+
+    def __init__(self, message: str = "", *, topic: str | None = None, traceback: str = "") -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.traceback = traceback
+
+
 class WouldDeadlock(ChronofabricError, RuntimeError):
-    """A publish would wait for a subscription that only this same thread or event loop empties.
+    """A publish or a request would wait for a subscription that only this same thread or event loop receives from.
 
     In a simulation also a receive that would wait in the thread that moves the time.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def write(tmp_path):
 def test_help_names_the_commands_and_the_exit_codes():
     whole, of_run = chronofabric("--help"), chronofabric("run", "--help")
     assert whole.returncode == of_run.returncode == 0
-    for word in ("run", "demo", "--version", "Exit codes", "130"):
+    for word in ("run", "demo", "doctor", "bench", "--version", "--install-completion", "Exit codes", "130"):
         assert word in whole.stdout
     for word in ("--for", "--set", "--json", "--quiet", "Exit codes"):
         assert word in of_run.stdout
@@ -151,3 +152,29 @@ def test_output_that_nobody_reads_any_more_is_no_traceback(write):
             check=False,
         )
     assert "Traceback" not in finished.stderr
+    assert finished.returncode == 141
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(("words", "completed"), [("chronofabric do", "doctor"), ("chronofabric run --se", "--set")])
+def test_the_completion_of_bash_completes_commands_and_options(tmp_path, words, completed):
+    command = tmp_path / "chronofabric"
+    command.write_text(f"#!{sys.executable}\nfrom chronofabric.apps.cli import main\n\nmain()\n", encoding="utf-8")
+    command.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    environment["_CHRONOFABRIC_COMPLETE"] = "source_bash"
+    script = subprocess.run([command], capture_output=True, text=True, timeout=60, check=True, env=environment).stdout
+    del environment["_CHRONOFABRIC_COMPLETE"]
+    asked = (
+        script
+        + f"""
+COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE='{words}'; COMP_POINT=${{#COMP_LINE}}
+_chronofabric_completion chronofabric
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    )
+    finished = subprocess.run(
+        ["bash", "-c", asked], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert finished.stderr == ""
+    assert completed in finished.stdout.split()

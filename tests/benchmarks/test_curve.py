@@ -7,8 +7,8 @@ from itertools import count
 import pytest
 
 from benchmarks import curve
-from benchmarks.peers import _noise
-from benchmarks.peers._exchange import BURST
+from chronofabric.apps.measuring import noise as _noise
+from chronofabric.apps.measuring.exchange import BURST
 
 
 def never_noisy() -> _noise.Reading:

@@ -9,8 +9,10 @@ from itertools import count
 
 import pytest
 
-from benchmarks.peers import _noise, _rounds
+from benchmarks.peers import _rounds
 from benchmarks.peers._rounds import Case
+from chronofabric.apps.measuring import noise as _noise
+from chronofabric.apps.measuring import rounds
 
 
 def quiet_machine(*noisy_rounds: int):
@@ -41,7 +43,7 @@ def release(monkeypatch):
 
 def test_both_take_turns_in_going_first_and_nine_rounds_count_after_one_to_warm_up():
     order = []
-    outcome = _rounds.run(
+    outcome = rounds.run(
         "c", case(ours=lambda: order.append("o") or 2.0, peer=lambda: order.append("p") or 1.0), read=quiet_machine()
     )
     assert "".join(order) == "op" + "oppo" * 4 + "op"
@@ -50,7 +52,7 @@ def test_both_take_turns_in_going_first_and_nine_rounds_count_after_one_to_warm_
 
 
 def test_a_line_has_exactly_the_agreed_keys():
-    line = _rounds.run("c", case(bar=0.4), read=quiet_machine()).line
+    line = rounds.run("c", case(bar=0.4), read=quiet_machine()).line
     assert list(line) == ["concern", "case", "ours", "peer", "peer_name", "unit", "ratio", "bar", "rounds", "quick"]
     assert line["ratio"] == 0.5
     assert line["bar"] == 0.4
@@ -59,21 +61,21 @@ def test_a_line_has_exactly_the_agreed_keys():
 
 def test_figures_are_medians():
     figures = iter([100.0, 9, 1, 8, 2, 7, 3, 6, 4, 5])
-    assert _rounds.run("c", case(ours=lambda: next(figures)), read=quiet_machine()).line["ours"] == 5
+    assert rounds.run("c", case(ours=lambda: next(figures)), read=quiet_machine()).line["ours"] == 5
 
 
 def test_a_noisy_round_is_repeated_and_counted():
     figures = iter([0.0, 1000.0, 1000.0, *[2.0] * 9])
-    outcome = _rounds.run("c", case(ours=lambda: next(figures)), read=quiet_machine(1, 2))
+    outcome = rounds.run("c", case(ours=lambda: next(figures)), read=quiet_machine(1, 2))
     assert outcome.line["ours"] == 2.0
     assert outcome.line["rounds"] == 9
     assert outcome.noisy == 2
 
 
 def test_on_a_machine_that_is_never_quiet_the_rounds_end_and_no_bar_is_met():
-    outcome = _rounds.run("c", case(bar=0.1), read=quiet_machine(*range(1000)))
+    outcome = rounds.run("c", case(bar=0.1), read=quiet_machine(*range(1000)))
     assert outcome.line["rounds"] == 0
-    assert outcome.noisy == _rounds.ROUNDS_MAX
+    assert outcome.noisy == rounds.ROUNDS_MAX
     assert _rounds.verdict(outcome.line) == "too noisy"
 
 
@@ -85,7 +87,7 @@ def test_the_ratio_says_how_many_times_better_we_are(better, ours, peer, ratio):
 
 
 def test_a_limit_is_a_peer_with_bar_one():
-    line = _rounds.run("c", Case("p99", ours=lambda: 1.0, unit="ms", limit=2.0), read=quiet_machine()).line
+    line = rounds.run("c", Case("p99", ours=lambda: 1.0, unit="ms", limit=2.0), read=quiet_machine()).line
     assert (line["peer_name"], line["peer"], line["ratio"], line["bar"]) == ("limit", 2.0, 2.0, 1.0)
     assert _rounds.verdict(line) == "met"
 
@@ -93,7 +95,7 @@ def test_a_limit_is_a_peer_with_bar_one():
 def test_a_limit_that_is_met_in_noise_is_met_and_one_that_is_not_says_nothing_there():
     def verdict(figure: float) -> str:
         limited = Case("p99", ours=lambda: figure, unit="ms", limit=2.0, rounds=1)
-        return _rounds.verdict(_rounds.run("c", limited, read=quiet_machine(*range(1000))).line)
+        return _rounds.verdict(rounds.run("c", limited, read=quiet_machine(*range(1000))).line)
 
     assert verdict(1.9) == "met"
     assert verdict(2.1) == "too noisy"
@@ -102,7 +104,7 @@ def test_a_limit_that_is_met_in_noise_is_met_and_one_that_is_not_says_nothing_th
 def test_one_long_quiet_round_is_enough_for_a_verdict_on_a_limit():
     def verdict(figure: float) -> str:
         limited = Case("rate", ours=lambda: figure, unit="1/s", better="higher", limit=2.0, rounds=1)
-        return _rounds.verdict(_rounds.run("c", limited, read=quiet_machine()).line)
+        return _rounds.verdict(rounds.run("c", limited, read=quiet_machine()).line)
 
     assert verdict(2.1) == "met"
     assert verdict(1.9) == "MISSED"
@@ -110,7 +112,7 @@ def test_one_long_quiet_round_is_enough_for_a_verdict_on_a_limit():
 
 def test_where_nothing_is_tolerated_one_failure_in_any_round_fails():
     failures = iter([0.0] * 5 + [1.0] + [0.0] * 10)
-    line = _rounds.run(
+    line = rounds.run(
         "c", Case("lost", ours=lambda: next(failures), unit="events", limit=0.0), read=quiet_machine()
     ).line
     assert line["ratio"] == 0.0
@@ -120,20 +122,20 @@ def test_where_nothing_is_tolerated_one_failure_in_any_round_fails():
 def test_a_case_of_long_rounds_is_not_warmed_up_and_repeats_the_noisy_ones():
     figures = iter([1000.0, 2.0, 3.0])
     long = case(ours=lambda: next(figures), bar=0.4, rounds=1)
-    outcome = _rounds.run("c", long, read=quiet_machine(0))
+    outcome = rounds.run("c", long, read=quiet_machine(0))
     assert (outcome.line["ours"], outcome.line["rounds"], outcome.noisy) == (2.0, 1, 1)
 
 
 def test_on_a_machine_that_is_never_quiet_a_case_of_long_rounds_ends_too():
     runs = []
-    _rounds.run("c", case(ours=lambda: runs.append(1) or 1.0, rounds=2), read=quiet_machine(*range(1000)))
+    rounds.run("c", case(ours=lambda: runs.append(1) or 1.0, rounds=2), read=quiet_machine(*range(1000)))
     assert len(runs) == 6
 
 
 def test_a_quick_run_is_one_round_and_meets_no_bar():
-    rounds = []
-    line = _rounds.run("c", case(ours=lambda: rounds.append(1) or 1.0, bar=0.1), quick=True, read=quiet_machine()).line
-    assert len(rounds) == 1
+    ran: list[int] = []
+    line = rounds.run("c", case(ours=lambda: ran.append(1) or 1.0, bar=0.1), quick=True, read=quiet_machine()).line
+    assert len(ran) == 1
     assert line["quick"] is True
     assert _rounds.verdict(line) == "quick"
 

@@ -16,9 +16,12 @@ GARBAGE = re.compile(
 """What a border that does not hold leaves on standard error."""
 
 PREAMBLE = '''
-import gc, itertools, os, signal, sys, threading, time
+import gc, itertools, os, signal, sys, threading, time, warnings
 import chronofabric as cf
 from chronofabric._core import bus as core
+
+# What CPython 3.12 and later say of every fork beside threads; that it goes well here is what is tested.
+warnings.filterwarnings("ignore", message="This process .* is multi-threaded", category=DeprecationWarning)
 
 sent = None
 

@@ -284,6 +284,79 @@ fabric.close()
     assert "dropped_s=0." in finished.output
 
 
+def test_a_fork_comes_between_two_publishes_of_a_native_source():
+    """The guard's function stands for any place in which such a publish can be: the child must not find it begun."""
+    run_script("""
+import ctypes
+begun = ended = 0
+@ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_double)
+def act(time_ns, robustness):
+    global begun, ended
+    begun += 1
+    time.sleep(0.01)
+    ended += 1
+fabric = cf.Fabric("border")
+function = cf.NativeFunction(ctypes.cast(act, ctypes.c_void_p).value, keep=act)
+ticker = core.Timer(fabric.core, "ticks", 1_000_000)
+for turn in range(20):
+    fabric.guard(f"g{turn}", on="ticks", when="tick >= 0", do=function)
+    wait_for(lambda: begun > turn)
+    child = os.fork()
+    if child == 0:
+        os._exit(begun - ended)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child found a publish begun"
+ticker.stop()
+fabric.close()
+""")
+
+
+def test_forks_while_native_sources_push_leave_children_that_work_and_end():
+    run_script(
+        """
+import contextlib
+class Payload:
+    def __init__(self, holds): self.holds = holds
+fabric = cf.Fabric("border")
+policies = ("drop-oldest", "drop-newest", "dead-letter", "block")
+subscriptions = [fabric.subscribe("**", overflow=policy, capacity=2, block_timeout="1 ms", dead_letters_max=4,
+                                  order=order, name=f"{policy} {order}")
+                 for policy in policies for order in ("publisher", "causal")]
+tickers = [core.Timer(fabric.core, f"ticks/{number % 2}", 20_000) for number in range(4)]
+for turn in range(60):
+    for subscription in subscriptions:
+        subscription.poll_batch(3)
+    with contextlib.suppress(cf.PublishTimeout, cf.WouldDeadlock):
+        fabric.publish("a", Payload(subscriptions))
+    child = os.fork()
+    if child == 0:
+        wrong = 0
+        calls = [lambda: fabric.publish("ticks/0", 1), subscriptions[-1].poll, subscriptions[0].close, fabric.close]
+        for call in calls:
+            try: call()
+            except cf.ForkedError: pass
+            else: wrong += 1
+        for ticker in tickers: ticker.stop()
+        with cf.Fabric("child") as mine:
+            own = mine.subscribe("**", capacity=500)
+            ticker = core.Timer(mine.core, "ticks", 20_000)
+            mine.publish_many("a", range(300))
+            wrong += own.receive(timeout="1 s").topic not in ("a", "ticks")
+            ticker.stop()
+        gc.collect()
+        if turn % 2:
+            del fabric, subscriptions, tickers, subscription, ticker, calls, call
+            gc.collect()
+            sys.exit(wrong)
+        os._exit(wrong)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+for ticker in tickers: ticker.stop()
+assert all(subscription.books().balanced for subscription in subscriptions)
+fabric.close(drain=0)
+""",
+        timeout_s=60,
+    )
+
+
 def test_a_child_forked_inside_a_with_block_leaves_it_without_closing_the_parents_node():
     run_script("""
 with cf.Fabric("border") as fabric:

@@ -18,7 +18,7 @@ from tests.bus.scripts import Finished, run_script
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals to a process and forks are POSIX")
 
 BEFORE = '''
-import asyncio, contextlib, psutil, weakref
+import asyncio, contextlib, ctypes, psutil, random, weakref
 process = psutil.Process()
 made, gone = itertools.count(), itertools.count()
 fabrics = []
@@ -143,14 +143,86 @@ for overflow in ("drop-oldest", "drop-newest", "dead-letter", "block"):
 """)
 
 
-@pytest.mark.xfail(reason="the collector of cycles does not see what a subscription holds")
-@pytest.mark.parametrize("what", ["fabric", "subscription"])
-def test_a_dead_letter_that_refers_to_what_it_lies_in_goes_with_it(what):
+# What refers to what it lies in
+
+
+HOLDERS = {
+    "the fabric": "fabric",
+    "the subscription": "subscription",
+    "an iterator": "iter(subscription)",
+    "a batch iterator": "subscription.batches(2)",
+    "an asynchronous iterator": "aiter(subscription)",
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("publish", ["each", "together", "headers", "measured", "causal"])
+def test_what_waits_or_was_set_aside_and_refers_to_what_it_lies_in_goes_with_it(holder, publish):
     run_case(f"""
+def one(capacity, overflow, closes):
+    fabric = cf.Fabric("faults")
+    options = dict(capacity=capacity, overflow=overflow, block_timeout=0)
+    options |= {{"measured": {{"capacity_bytes": 10_000}}, "causal": {{"order": "causal"}}}}.get({publish!r}, {{}})
+    subscription = fabric.subscribe("a", **options)
+    kept = [{HOLDERS[holder]}, fabric, subscription]
+    payloads = [Payload(lambda kept=kept: kept[1].closed) for _ in range(4)]
+    with contextlib.suppress(cf.PublishTimeout, cf.WouldDeadlock):
+        if {publish!r} == "together":
+            fabric.publish_many("a", payloads)
+        while payloads:
+            if {publish!r} == "headers":
+                fabric.publish("a", None, headers={{"payload": payloads.pop()}})
+            else:
+                fabric.publish("a", payloads.pop())
+    # Somebody can receive it still, however often the collector looks.
+    gc.collect()
+    dead, waiting = len(subscription.dead_letters), subscription.pending
+    assert waiting == capacity or waiting >= 4
+    assert dead > 0 or waiting >= 4 or overflow != "dead-letter"
+    received = [event.payload or event.headers["payload"] for event in subscription.poll_batch(1)]
+    received += [letter.event.payload or letter.event.headers["payload"] for letter in subscription.dead_letters]
+    assert all(payload.then() is False for payload in received)
+    if closes:
+        fabric.close(drain=0)
+    return weakref.ref(subscription)
+
+for capacity in (2, 1024):
+    for overflow in ("dead-letter", "drop-oldest", "drop-newest", "block"):
+        for closes in (False, True):
+            subscription = one(capacity, overflow, closes)
+            gc.collect()
+            assert subscription() is None, (capacity, overflow, closes)
+""")
+
+
+def test_what_several_receivers_share_is_left_to_them_by_the_collector():
+    run_case("""
 fabric = make()
-subscription = fabric.subscribe("a", capacity=1, overflow="dead-letter")
-for _ in range(2): fabric.publish("a", Payload(lambda: {what}.closed))
-fabric.close()
+one, other = (fabric.subscribe("a", capacity=2, overflow="dead-letter", name=name) for name in "ab")
+fabric.publish_many("a", [Payload() for _ in range(2)])
+for _ in range(3): fabric.publish("a", Payload())
+gc.collect()
+assert [event.payload.then for event in one.poll_batch(9)] == [None] * 2
+gc.collect()
+assert [letter.event.payload.then for letter in other.take_dead_letters()] == [None] * 3
+gc.collect()
+assert [letter.event.payload.then for letter in one.dead_letters] == [None] * 3
+assert [event.payload.then for event in other.poll_batch(9)] == [None] * 2
+""")
+
+
+def test_the_collector_leaves_what_waits_beside_events_of_a_native_source():
+    run_case("""
+fabric = make()
+subscription = fabric.subscribe("**", capacity=64)
+timer = core.Timer(fabric.core, "a", 20_000)
+until = time.monotonic() + 0.5
+while time.monotonic() < until:
+    fabric.publish("b", Payload())
+    gc.collect(0)
+    subscription.poll_batch(8)
+gc.collect()
+timer.stop()
 """)
 
 
@@ -567,7 +639,6 @@ def test_a_system_clock_that_is_set_back_takes_neither_stamps_nor_the_times_of_a
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "clock.c", "-ldl"], check=True)
     monkeypatch.setenv("LD_PRELOAD", str(library))
     run_case(f"""
-import ctypes, random
 set_ahead = ctypes.CDLL({str(library)!r}).set_ahead
 set_ahead.argtypes = [ctypes.c_longlong]
 fabric = make(clock={source!r})

@@ -7,7 +7,9 @@ Three threads act, one at a time, so every answer is exact. Simulated time stand
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +47,7 @@ POLICIES = ("drop-oldest", "drop-newest", "dead-letter", "block")
 TOPICS = ("a", "b", "a/b", "b/a")
 GUARDS: dict[str, tuple[Any, float]] = {"low": ("a/**", 0.0), "high": (["b", "b/*"], 2.0)}
 SUBSCRIPTIONS_MAX = 6
+FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 texts = st.lists(st.sampled_from(["a", "b", "*", "**"]), min_size=1, max_size=3).map("/".join)
 singles = st.one_of(
@@ -372,7 +375,13 @@ class Bus(RuleBasedStateMachine):
             self.model.leave(pair.model)
         box = [pair]
         del pair
+        for worker in self.workers.values():
+            # What it did before, and what came of that, it lets go only after its caller went on.
+            worker.call(int)
         self.by(actor, box.clear)
+        if FREE_THREADED:
+            # A free-threaded interpreter may leave it to the thread that made an object to notice that it has gone.
+            gc.collect()
 
     @rule(number=numbers, paused=st.booleans(), actor=actors)
     def pause(self, number, paused, actor):

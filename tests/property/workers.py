@@ -25,15 +25,18 @@ class Worker:
     def _run(self) -> None:
         while (given := self._given.get()) is not None:
             future, body = given
+            # Nothing of it must live on here once the caller goes on.
+            del given
             try:
                 result = body()
             except BaseException as error:
+                del body
                 future.set_exception(error)
             else:
+                del body
                 future.set_result(result)
                 del result
-            # Nothing of it must live on while the thread waits for more.
-            del given, future, body
+            del future
 
     def begin(self, body: Callable[[], Any]) -> Future[Any]:
         """Have it done."""

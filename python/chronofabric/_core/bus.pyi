@@ -31,11 +31,15 @@ __all__ = [
     "Publisher",
     "Publishing",
     "Receiving",
+    "Request",
     "Subscription",
     "Timer",
     "Wakeups",
     "calling",
+    "current_thread",
+    "fork_over",
     "forked",
+    "forking",
     "regex",
     "union",
     "validate_topic",
@@ -120,6 +124,61 @@ class Event:
         None unless it was received from a subscription in causal order.
         """
 
+    @property
+    def retained(self) -> bool:
+        """Whether its topic had kept it, from before its receiver subscribed."""
+
+    @property
+    def is_request(self) -> bool:
+        """Whether somebody waits, or waited, for an answer."""
+
+    def reply(self, value: object, /) -> bool:
+        """Answer a request.
+
+        Parameters
+        ----------
+        value
+            Any object; what exports Arrow arrives as a `Table`.
+
+        Returns
+        -------
+        bool
+            Whether the asker gets it: False where another reply came before, it comes too late, or nobody asked.
+
+        Raises
+        ------
+        chronofabric.PayloadError
+            The value can be read only once.
+        chronofabric.ForkedError
+            The request was made in the parent of this process.
+
+        Examples
+        --------
+        >>> import threading, chronofabric as cf
+        >>> with cf.Fabric("plant") as fabric:
+        ...     questions = fabric.subscribe("question")
+        ...     answerer = threading.Thread(target=lambda: questions.receive().reply(42))
+        ...     answerer.start()
+        ...     fabric.request("question", "?")
+        ...     answerer.join()
+        42
+        """
+
+    def reply_error(self, error: BaseException, /) -> bool:
+        """Answer a request with an exception: the asker gets an `AnswerError`, whose cause it is.
+
+        Parameters
+        ----------
+        error
+            The exception.
+
+        Returns
+        -------
+        bool
+            As for `reply`.
+        """
+    def _repr_html_(self) -> str: ...
+
 @final
 class Batch:
     """Several events received together, in order; each is made when it is asked for.
@@ -142,6 +201,7 @@ class Batch:
     def __getitem__(self, index: int, /) -> Event: ...
     def __iter__(self) -> Iterator[Event]: ...
     def __len__(self) -> int: ...
+    def _repr_html_(self) -> str: ...
 
 @final
 class DeadLetter:
@@ -269,11 +329,20 @@ def validate_topic(text: str) -> None:
             ^ '*' stands for other segments only in a pattern; an event needs one definite topic
     """
 
+def current_thread() -> int:
+    """Return the number of the calling thread, as `Subscription.receiver` has it."""
+
 def waiting() -> int:
     """Return how many calls wait without the interpreter at this moment, in all fabrics of the process."""
 
 def calling() -> int:
     """Return how many calls run Python code from Rust at this moment, such as a generator given to `publish_many`."""
+
+def forking() -> None:
+    """Tell the module that a fork is next, and wait until no thread publishes without the interpreter."""
+
+def fork_over() -> None:
+    """Tell the module that the fork is over, in the parent."""
 
 def forked() -> None:
     """Tell the module that this process was forked: what was made before refuses to work from now on."""
@@ -314,7 +383,7 @@ class Flag:
 class Bus:
     """The bus of one node. `Fabric.core` is it. It may have 1 to 16 777 216 topics, as `topics_max` says."""
 
-    def __new__(cls, name: str, clock: HybridLogicalClock, *, topics_max: int) -> Bus: ...
+    def __new__(cls, name: str, clock: HybridLogicalClock, *, topics_max: int, retained_bytes_max: int) -> Bus: ...
     def publish(
         self,
         topic: str,
@@ -323,9 +392,50 @@ class Bus:
         deadline: _Deadline | None = None,
         headers: Mapping[str, Any] | None = None,
         time: int | None = None,
+        retain: bool = False,
         /,
     ) -> None:
         """Publish one payload on a topic by name, as `Publisher.publish` does."""
+
+    def request(
+        self,
+        topic: str,
+        payload: object,
+        *,
+        timeout: Duration | None = "1 s",
+        priority: str | int | None = None,
+        deadline: _Deadline | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Publish a request on a topic by name and wait for its answer, as `Publisher.request` does."""
+
+    def request_start(
+        self,
+        topic: str,
+        payload: object,
+        *,
+        timeout: Duration | None = "1 s",
+        priority: str | int | None = None,
+        deadline: _Deadline | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """Publish a request on a topic by name without waiting, as `Publisher.request_start` does."""
+
+    def requests(self) -> dict[str, int]:
+        """Return how many requests were ``asked``, and what became of them, by name.
+
+        Each ends as ``answered``, ``failed``, ``unanswered``, ``timed_out`` or ``cancelled``. Replies that nobody
+        waited for are ``late``, or ``surplus`` after another.
+        """
+
+    def set_retention(self, pattern: _Patterns, last: int, capacity_bytes: int | None) -> None:
+        """Have each topic of a pattern keep its last events, at most 1 048 576; of none, nothing at all."""
+
+    def forget(self, pattern: _Patterns) -> int:
+        """Give up what the topics of a pattern keep, and return how many events that were."""
+
+    def retention(self) -> dict[str, int]:
+        """Return what topics keep: ``events``, ``bytes``, ``bytes_max``, and how many events were ``past_bound``."""
 
     def check(self) -> None:
         """Raise `chronofabric.ForkedError` in a process forked from the node's."""
@@ -389,6 +499,8 @@ class Publisher:
         The priority of its events, where a publish states none; by default ``"normal"``.
     schema
         ``"arrow"`` where every payload must export Arrow, or an Arrow schema that each must have.
+    retain
+        Whether the topic keeps each of its events as the last value.
 
     Raises
     ------
@@ -411,7 +523,13 @@ class Publisher:
     """
 
     def __new__(
-        cls, bus: Bus, topic: str, *, priority: str | int | None = None, schema: object | None = None
+        cls,
+        bus: Bus,
+        topic: str,
+        *,
+        priority: str | int | None = None,
+        schema: object | None = None,
+        retain: bool = False,
     ) -> Self: ...
     def publish(
         self,
@@ -421,6 +539,7 @@ class Publisher:
         deadline: _Deadline | None = None,
         headers: Mapping[str, Any] | None = None,
         time: int | None = None,
+        retain: bool = False,
     ) -> None:
         """Publish one payload.
 
@@ -436,6 +555,8 @@ class Publisher:
             What travels beside the payload: a mapping from text to anything, of which a copy is made.
         time
             A recorded time in nanoseconds since the Unix epoch; by default the event happens now.
+        retain
+            Whether the topic keeps it as the last value, in the place of the one before.
 
         Raises
         ------
@@ -460,6 +581,7 @@ class Publisher:
         priority: str | int | None = None,
         deadline: _Deadline | None = None,
         headers: Mapping[str, Any] | None = None,
+        retain: bool = False,
     ) -> int:
         """Publish each payload of an iterable as an event.
 
@@ -467,7 +589,7 @@ class Publisher:
         ----------
         payloads
             The payloads.
-        priority, deadline, headers
+        priority, deadline, headers, retain
             As for `publish`; they hold for every event.
 
         Returns
@@ -489,6 +611,7 @@ class Publisher:
         deadline: _Deadline | None = None,
         headers: Mapping[str, Any] | None = None,
         time: int | None = None,
+        retain: bool = False,
     ) -> Publishing:
         """Publish, and wait for room where a subscription asks for that, without blocking the event loop.
 
@@ -498,7 +621,7 @@ class Publisher:
         ----------
         payload
             Any object.
-        priority, deadline, headers, time
+        priority, deadline, headers, time, retain
             As for `publish`.
 
         Raises
@@ -533,6 +656,7 @@ class Publisher:
         deadline: _Deadline | None = None,
         headers: Mapping[str, Any] | None = None,
         time: int | None = None,
+        retain: bool = False,
     ) -> BlockedPublish | None:
         """Publish as `publish` does, without ever waiting.
 
@@ -541,6 +665,54 @@ class Publisher:
         BlockedPublish or None
             What found no room, to be tried again; None where everybody has the event.
         """
+
+    def request(
+        self,
+        payload: object,
+        *,
+        timeout: Duration | None = "1 s",
+        priority: str | int | None = None,
+        deadline: _Deadline | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Publish a request and wait for its answer.
+
+        Parameters
+        ----------
+        payload, priority, deadline, headers
+            As for `publish`.
+        timeout
+            How long to wait, on the node's own time source; None for ever.
+
+        Returns
+        -------
+        object
+            The payload of the reply.
+
+        Raises
+        ------
+        chronofabric.NoAnswerer
+            At once: no subscription matches the topic, or nobody has the request any more.
+        chronofabric.RequestTimeout
+            Nobody answered in time.
+        chronofabric.AnswerError
+            Who answered raised an exception; it is the ``__cause__``.
+        chronofabric.WouldDeadlock
+            Only this same thread could answer; nothing was published.
+        chronofabric.ChronofabricError
+            As for `publish`.
+        """
+
+    def request_start(
+        self,
+        payload: object,
+        *,
+        timeout: Duration | None = "1 s",
+        priority: str | int | None = None,
+        deadline: _Deadline | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """Publish a request without ever waiting, also where only this same thread could answer."""
 
     @property
     def topic(self) -> str:
@@ -562,6 +734,29 @@ class BlockedPublish:
     @property
     def timeout(self) -> float:
         """Seconds until the first of its timeouts, on the node's own time source; infinite when it is over."""
+
+@final
+class Request:
+    """A request that waits for its answer. Dropping it gives up, which is counted as ``cancelled``."""
+
+    def take_blocked(self) -> BlockedPublish | None:
+        """Return, once, what its publish found no room for; None where everybody has the request."""
+
+    def outcome(self) -> tuple[Any] | None:
+        """Take the reply, in a tuple; None while there is none.
+
+        Raises
+        ------
+        chronofabric.NoAnswerer, chronofabric.RequestTimeout, chronofabric.AnswerError, chronofabric.ClosedError
+            It ended without a reply.
+        """
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When it times out, in nanoseconds of the node's time source; None for never."""
+
+    def cancel(self) -> None:
+        """Give up; a reply that comes then is late. Calling it again does nothing more."""
 
 @disjoint_base
 class Subscription:
@@ -590,6 +785,10 @@ class Subscription:
         How many dead letters are kept.
     order
         ``"publisher"``, or ``"causal"``: no event before one that could have caused it.
+    history
+        How many of the events that a topic keeps it gets first, of each topic.
+    group
+        Share one subscription with all others of this name, who give the same pattern and options.
     condition
         A formula that events must satisfy, or a callable of one event.
     sample
@@ -637,6 +836,8 @@ class Subscription:
         block_timeout_ns: int,
         dead_letters_max: int,
         order: _Order,
+        history: int,
+        group: str | None = None,
         condition: str | Formula | Callable[[Event], object] | None = None,
         sample: int | None = None,
         rate_limit: tuple[int, int] | None = None,
@@ -738,6 +939,13 @@ class Subscription:
     @property
     def pattern(self) -> Pattern:
         """Its topics."""
+
+    @property
+    def group(self) -> str | None:
+        """The group whose events it shares; None where it has all for itself."""
+
+    def serve_in(self, receiver: int) -> None:
+        """Say which thread is going to receive, by its number, before it has."""
 
     @property
     def capacity(self) -> int:
@@ -961,6 +1169,12 @@ class Wakeups:
 
     def unwatch_space(self, blocked: BlockedPublish, token: int) -> None:
         """Take the registration of a publish back."""
+
+    def watch_answer(self, request: Request, token: int) -> None:
+        """Register a request that waits for its answer under a number."""
+
+    def unwatch_answer(self, request: Request, token: int) -> None:
+        """Take the registration of a request back."""
 
     def wake_with(self, token: int) -> None:
         """Wake who waits here, with a number of the caller's choice."""

@@ -1,4 +1,4 @@
-"""The command ``chronofabric``: run a run file, or the demonstration.
+"""The command ``chronofabric``: run a run file, watch the demonstration, look at this machine, measure it.
 
 Nothing heavy is imported before a command is chosen, so ``chronofabric --help`` answers at once.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from chronofabric.apps.running import Outcome
 
 EXIT_CODES = """Exit codes: 0 all is well (a run without --for ends with Ctrl-C, which is no failure); 1 a source or a
-sink failed while running, or the guard of the demo missed what it watches for; 2 the run file or the command line
-cannot be used, and nothing was started; 130 (Ctrl-C) or 143 (SIGTERM) interrupted before the time of --for or the demo
-was over, or again while closing; 141 nobody reads the output any more."""
+sink failed while running, the guard of the demo missed what it watches for, doctor found something broken, or a figure
+of bench broke; 2 the run file or the command line cannot be used, and nothing was started; 130 (Ctrl-C) or 143
+(SIGTERM) interrupted before the time of --for, the demo or bench was over, or again while closing; 141 nobody reads the
+output any more."""
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNREAD = 0, 1, 2, 141
 
@@ -28,7 +30,6 @@ app = typer.Typer(
     name="chronofabric",
     help="A real-time event fabric: sources, topics, guards and sinks in one process.",
     epilog=EXIT_CODES,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -41,9 +42,11 @@ def main() -> NoReturn:
         app()
     except ArgumentError as error:
         _fail(error, EXIT_USAGE)
-    except BrokenPipeError:
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # of which Typer makes a plain failure
+            raise
         # Whoever read the output is gone; what is still buffered must not be written when the interpreter exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(EXIT_UNREAD)
     except (ChronofabricError, OSError) as error:
         _fail(error, EXIT_FAILED)
@@ -127,6 +130,48 @@ def demo(
     log_to_stderr()
     outcome = demonstration.demonstrate(show=not as_json)
     _conclude(outcome, as_json=as_json, quiet=False)
+
+
+@app.command(epilog=EXIT_CODES, short_help="Say what this machine allows, and how to improve it.")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one line of JSON.")] = False,
+) -> None:
+    """Look at this machine: interpreter, clocks, cores, rights, memory, and the packages beside chronofabric.
+
+    Each finding has its evidence, what it means and the way to better. It is ok, limited, absent, or broken where
+    chronofabric cannot do its main work, which alone makes the exit code 1. Nothing is changed.
+    """
+    from chronofabric.apps import doctor as report
+    from chronofabric.apps.doctor.here import examine
+    from chronofabric.apps.rendering import colours_wanted, terminal_width
+
+    findings = examine()
+    if as_json:
+        print(json.dumps(report.document(findings)), flush=True)
+    else:
+        shown = report.lines(findings, width=terminal_width(), coloured=colours_wanted(sys.stdout))
+        print("\n".join(shown), flush=True)
+    raise typer.Exit(report.exit_code(findings))
+
+
+@app.command(epilog=EXIT_CODES, short_help="Measure what this machine does, beside what is known.")
+def bench(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One round on less work, in under a minute: a look, not a figure.")
+    ] = False,
+    lines_to: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write one line of JSON a figure to FILE as well.")
+    ] = None,
+    wanted: Annotated[str, typer.Option("--case", metavar="TEXT", help="Only figures with TEXT in their name.")] = "",
+) -> None:
+    """Measure throughput, latency and costs on this machine, beside the peers that are installed.
+
+    Each figure is the median of nine rounds that alternate with those of its peer, and is compared with the last run,
+    which is kept in your state folder. Progress goes to the standard error, the table to the standard output.
+    """
+    from chronofabric.apps.bench import measure
+
+    raise typer.Exit(measure(quick=quick, wanted=wanted, lines_to=lines_to))
 
 
 def _conclude(outcome: Outcome, *, as_json: bool, quiet: bool) -> NoReturn:

@@ -7,9 +7,11 @@ the guards and sources of the same process should not notice that somebody is wa
 
 from __future__ import annotations
 
+import os
+import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 Snapshot = Mapping[str, Any]
 
@@ -186,6 +188,16 @@ def failure_lines(snapshot: Snapshot) -> list[str]:
         for part in snapshot[f"{kind}s"]
         if part.get("error")
     ]
+
+
+def terminal_width(most: int = 100) -> int:
+    """Return how wide a text may be: what the terminal has, within bounds; `most` where there is no terminal."""
+    return max(40, min(most, shutil.get_terminal_size((most, 24)).columns))
+
+
+def colours_wanted(output: TextIO) -> bool:
+    """Return whether an output shows colours and its user wants them (https://no-color.org)."""
+    return output.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def wrapped(sentence: str) -> str:

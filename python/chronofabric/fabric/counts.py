@@ -8,7 +8,7 @@ __all__ = ["checked_count"]
 
 
 def checked_count(argument: str, value: object, minimum: int) -> int:
-    """Return a whole number that is not below its minimum.
+    """Return a whole number that is not below its minimum, nor beyond what a machine can count.
 
     Parameters
     ----------
@@ -22,15 +22,15 @@ def checked_count(argument: str, value: object, minimum: int) -> int:
     Raises
     ------
     ArgumentError
-        If it is no whole number, or below.
+        If it is no whole number, below, or 2^63 or more.
 
     Examples
     --------
     >>> checked_count("capacity", 0, 1)
     Traceback (most recent call last):
-    chronofabric.errors.ArgumentError: capacity is 0; give a whole number of at least 1
+    chronofabric.errors.ArgumentError: capacity is 0; give a whole number of at least 1, and less than 2^63
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= minimum:
+    if isinstance(value, int) and not isinstance(value, bool) and minimum <= value < 2**63:
         return value
-    hint = f"give a whole number of at least {minimum}"
+    hint = f"give a whole number of at least {minimum}, and less than 2^63"
     raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)

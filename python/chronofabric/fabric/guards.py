@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from chronofabric._core import bus as _bus
+from chronofabric._core import html_table
 from chronofabric.bus import Flag, NativeFunction
 from chronofabric.errors import ArgumentError, GuardError
 from chronofabric.fabric.counts import checked_count
@@ -45,6 +46,12 @@ class Guard(_bus.Guard):
         """Take the guard away. Its figures stay in reports until another guard gets its name."""
         super().close()
         self.closed = True
+
+    def _repr_html_(self) -> str:
+        """Show its figures in a notebook."""
+        figures = self.report()
+        names = ("formula", "evaluated", "fired", "errors", "late", "last_robustness")
+        return html_table(f"guard {self.name}", [[name.replace("_", " "), str(figures[name])] for name in names])
 
 
 def make_guard(

@@ -226,18 +226,23 @@ class ThreadedHandlers(Handlers):
         self._thread_name = f"chronofabric-handlers-{name}"
         self._thread: threading.Thread | None = None
         self._loop_thread: int | None = None
+        # The numbers of both threads as receivers; 0 where there is none.
+        self._receiver = self._loop_receiver = 0
 
     def start(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Start all handlers; coroutines run on `loop` if there is one."""
         with self._lock:
             self._outer_loop = loop
             self._loop_thread = None if loop is None else threading.get_ident()
+            self._loop_receiver = 0 if loop is None else _bus.current_thread()
         super().start(loop)
 
     def _start(self, handler: Handler) -> None:
         if handler.asynchronous and self._outer_loop is not None:
+            _serve_in(handler, self._loop_receiver)
             self._outer_loop.call_soon_threadsafe(self._start_task, handler)
             return
+        _serve_in(handler, self._receiver)
         token = len(self._served) + 1
         self._served[token] = handler
         if self._thread is None:
@@ -269,6 +274,10 @@ class ThreadedHandlers(Handlers):
             thread.join(timeout_s)
 
     def _run(self) -> None:
+        with self._lock:
+            self._receiver = _bus.current_thread()
+            for handler in self._served.values():
+                _serve_in(handler, self._receiver)
         while True:
             for token in self._wakeups.wait():
                 if token == _STOP:
@@ -308,8 +317,8 @@ class ThreadedHandlers(Handlers):
 
         listen(self._wakeups, loop, serve)
         # What was announced before the loop listened.
-        for token in self._served:
-            self._wakeups.watch(self._served[token].subscription, token)
+        for token, handler in list(self._served.items()):
+            self._wakeups.watch(handler.subscription, token)
         serve()
         await stopped
         if alarm is not None:
@@ -328,6 +337,15 @@ class ThreadedHandlers(Handlers):
         finally:
             handler.busy = False
         self._wakeups.watch(handler.subscription, token)
+
+
+def _serve_in(handler: Handler, receiver: int) -> None:
+    """Say which thread is going to receive, so that whoever would wait in it for itself is told at once.
+
+    Members of a group may receive elsewhere.
+    """
+    if receiver and handler.subscription.group is None:
+        handler.subscription.serve_in(receiver)
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:

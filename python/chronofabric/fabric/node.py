@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
 import time as _time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from weakref import WeakSet
 
 from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
-from chronofabric.bus import Pattern, Publisher, Subscription, wait_for_room
+from chronofabric.bus import Pattern, Publisher, wait_for_room
 from chronofabric.errors import ArgumentError, ClosedError, GuardError
-from chronofabric.fabric.checks import FILTERS, checked_text, count, duration_ns, filter_options, only
+from chronofabric.fabric.checks import checked_flag, checked_text
+from chronofabric.fabric.counts import checked_count
+from chronofabric.fabric.ending import OPEN_BUSES, OPEN_FABRICS
 from chronofabric.fabric.guards import Do, Guard, GuardAction, guard_actions, make_guard
 from chronofabric.fabric.handlers import Handler, Handlers, ThreadedHandlers, is_coroutine_function
 from chronofabric.fabric.parts import RunningSink, RunningSource
 from chronofabric.fabric.report import Report
+from chronofabric.fabric.requests import Requests
+from chronofabric.fabric.retention import Retention
+from chronofabric.fabric.subscribing import FILTERS, Subscribing
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from chronofabric.bus import Event
-    from chronofabric.duration import Duration, Rate
+    from chronofabric.duration import Duration
     from chronofabric.fabric.sinks import Sink
     from chronofabric.fabric.sources import Source
     from chronofabric.logic import Formula
@@ -44,11 +46,9 @@ _SINK_CAPACITY = 8192
 
 _logger = logging.getLogger("chronofabric.node")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_OPEN: WeakSet[Fabric]
-_OPEN_BUSES: WeakSet[_bus.Bus]
 
 
-class Fabric:
+class Fabric(Subscribing, Requests, Retention):
     """A node of the fabric.
 
     Publishing and subscribing work as soon as it is made. Handlers, sources and sinks start when it is entered with
@@ -66,6 +66,9 @@ class Fabric:
         the id is random for each process.
     topics_max
         How many topics it may have.
+    retained_bytes_max
+        How many bytes the events may hold together that topics keep for subscriptions to come: their payloads, and 64
+        for each event.
 
     Raises
     ------
@@ -84,8 +87,6 @@ class Fabric:
     21.5
     """
 
-    _subscription_type: type[Subscription] = Subscription
-
     def __init__(
         self,
         name: str = "fabric",
@@ -93,12 +94,14 @@ class Fabric:
         clock: str | _clock.TimeSource = "counter",
         folder: str | os.PathLike[str] | None = None,
         topics_max: int = 65_536,
+        retained_bytes_max: int = 67_108_864,
     ) -> None:
         checked_text("name", name, empty=False)
+        checked_count("retained_bytes_max", retained_bytes_max, 0)
         self._clock = _clock.source(clock)
         self._stamps = _clock.HybridLogicalClock(self._clock, folder=None if folder is None else os.fspath(folder))
         try:
-            self._core = _bus.Bus(name, self._stamps, topics_max=topics_max)
+            self._core = _bus.Bus(name, self._stamps, topics_max=topics_max, retained_bytes_max=retained_bytes_max)
         except BaseException:
             self._stamps.close()
             raise
@@ -116,8 +119,8 @@ class Fabric:
         self._guard_handlers: dict[str, Handler] = {}
         self._sources: list[RunningSource] = []
         self._sinks: list[RunningSink] = []
-        _OPEN.add(self)
-        _OPEN_BUSES.add(self._core)
+        OPEN_FABRICS.add(self)
+        OPEN_BUSES.add(self._core)
 
     # What runs its parts; a kind of node may choose otherwise
     def _make_handlers(self) -> Handlers:
@@ -168,6 +171,7 @@ class Fabric:
         deadline: Duration | datetime | _clock.Stamp | None = None,
         headers: Mapping[str, Any] | None = None,
         time: int | None = None,
+        retain: bool = False,
     ) -> None:
         """Publish one event.
 
@@ -185,6 +189,8 @@ class Fabric:
             What travels beside the payload.
         time
             A recorded time in nanoseconds since the Unix epoch; by default the event happens now.
+        retain
+            Keep it as the last value of its topic, in the place of the one before, for subscriptions to come.
 
         Raises
         ------
@@ -199,7 +205,7 @@ class Fabric:
         ClosedError
             The fabric is closed.
         """
-        self._core.publish(topic, payload, priority, deadline, headers, time)
+        self._core.publish(topic, payload, priority, deadline, headers, time, retain)
 
     def publish_many(
         self,
@@ -209,12 +215,13 @@ class Fabric:
         priority: str | int | None = None,
         deadline: Duration | datetime | _clock.Stamp | None = None,
         headers: Mapping[str, Any] | None = None,
+        retain: bool = False,
     ) -> int:
         """Publish each payload of an iterable as an event; return how many.
 
         Parameters
         ----------
-        topic, priority, deadline, headers
+        topic, priority, deadline, headers, retain
             As for `publish`; they hold for every event.
         payloads
             The payloads.
@@ -222,7 +229,7 @@ class Fabric:
         if not isinstance(payloads, Iterable):
             hint = "it must be an iterable of payloads, each of which becomes an event"
             raise ArgumentError(f"payloads is {payloads!r}; {hint}", argument="payloads", value=payloads, hint=hint)
-        publisher = _bus.Publisher(self._core, topic)
+        publisher = _bus.Publisher(self._core, topic, retain=checked_flag("retain", retain))
         return publisher.publish_many(payloads, priority=priority, deadline=deadline, headers=headers)
 
     async def publish_async(self, topic: str, payload: object, **options: Any) -> None:
@@ -242,7 +249,14 @@ class Fabric:
         if blocked is not None:
             await wait_for_room(self._core, blocked)
 
-    def publisher(self, topic: str, *, schema: object | None = None, priority: str | int | None = None) -> Publisher:
+    def publisher(
+        self,
+        topic: str,
+        *,
+        schema: object | None = None,
+        priority: str | int | None = None,
+        retain: bool = False,
+    ) -> Publisher:
         """Make a handle for publishing on one topic; it is faster than naming the topic each time.
 
         Parameters
@@ -253,6 +267,8 @@ class Fabric:
             ``"arrow"`` where every payload must export Arrow, or an Arrow schema that each must have.
         priority
             The priority of its events, where a publish states none.
+        retain
+            Keep each of its events as the last value of the topic, for subscriptions to come.
 
         Examples
         --------
@@ -261,96 +277,10 @@ class Fabric:
         ...     probe = fabric.publisher("plant/7/temperature", priority="high")
         ...     probe.publish(21.5)
         """
-        return Publisher(self._core, topic, schema=schema, priority=priority)
+        checked_flag("retain", retain)
+        return Publisher(self._core, topic, schema=schema, priority=priority, retain=retain)
 
     # Receiving
-
-    def subscribe(
-        self,
-        pattern: str | Pattern | Iterable[str | Pattern],
-        *,
-        name: str = "",
-        capacity: int = 1024,
-        capacity_bytes: int | None = None,
-        overflow: str = "drop-oldest",
-        block_timeout: Duration = "1 s",
-        dead_letters_max: int = 1024,
-        order: str = "publisher",
-        scope: str = "local",
-        where: str | Formula | Callable[[Event], object] | None = None,
-        sample: int | None = None,
-        rate_limit: Rate | None = None,
-        throttle: Duration | None = None,
-        debounce: Duration | None = None,
-    ) -> Subscription:
-        """Receive the events of a set of topics.
-
-        Filters choose among these, each among what those before it let pass. They judge each topic by itself, by the
-        time of its events; what they turn away takes no room and is counted as filtered.
-
-        Parameters
-        ----------
-        pattern
-            Topics; ``*`` is exactly one segment, ``**`` zero or more; `regex` for anything else; several in a list.
-        name
-            Its name in reports; by default the pattern.
-        capacity
-            How many events may wait, for each priority.
-        capacity_bytes
-            How many bytes of payload may wait, over all priorities.
-        overflow
-            What happens when it is full: ``"drop-oldest"``, ``"drop-newest"``, ``"dead-letter"`` or ``"block"``.
-        block_timeout
-            How long a publisher waits under ``"block"``.
-        dead_letters_max
-            How many dead letters are kept.
-        order
-            ``"publisher"``: order holds per publisher and priority, and the most urgent comes first. ``"causal"``: no
-            event comes before one that could have caused it, whatever their topics and priorities. Other orders are not
-            in this version.
-        scope
-            ``"local"``: this process. Other scopes are not in this version.
-        where
-            A formula over the fields of the payload, such as ``"value > 50 and unit_ok == 1"``; of a `Table` it keeps
-            the rows at which it holds. An event that has not the fields does not match, and is counted in
-            ``filter_errors``. Or a callable of one event, which is called last of all, by the receiver.
-        sample
-            Of each topic only the first event and each so many after it.
-        rate_limit
-            At most so many events of a topic, such as ``"10/s"``: a bucket holds as many (here 10), and fills so fast.
-        throttle
-            After an event of a topic none for so long.
-        debounce
-            Only the last event of a topic, when there was no other for so long.
-
-        Raises
-        ------
-        PatternError
-            The pattern is none; the message has a caret under the place.
-        FormulaError
-            The formula is none, or looks into the past, as only guards can.
-        ArgumentError
-            Another argument has a value that cannot be used.
-        UnsupportedError
-            The order or scope is not in this version.
-        """
-        only("order", order, ("publisher", "causal"), ("deadline", "total"))
-        only("scope", scope, ("local",), ("host", "network", "global"))
-        checked_text("name", name, empty=True)
-        if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
-            pattern = list(pattern)
-        return self._subscription_type(
-            self._core,
-            pattern,
-            name=name,
-            capacity=count("capacity", capacity),
-            capacity_bytes=None if capacity_bytes is None else count("capacity_bytes", capacity_bytes),
-            overflow=overflow,
-            block_timeout_ns=duration_ns(block_timeout, "block_timeout"),
-            dead_letters_max=count("dead_letters_max", dead_letters_max),
-            order=order,
-            **filter_options(order, where, sample, rate_limit, throttle, debounce),
-        )
 
     def on(
         self,
@@ -390,14 +320,28 @@ class Fabric:
         ...     fabric.publish("plant/7/temperature", 21.5)
         plant/7/temperature 21.5
         """
+        return self._decorator(pattern, deadline, on_error, name, lambda handler: None, **options)
+
+    def _decorator(
+        self,
+        pattern: str | Pattern | Iterable[str | Pattern],
+        deadline: Duration | None,
+        on_error: str,
+        name: str | None,
+        prepare: Callable[[Handler], None],
+        **options: Any,
+    ) -> Callable[[_Function], _Function]:
+        """Make the decorator that adds a handler, once it is prepared."""
         if on_error not in ("continue", "stop"):
             hint = "it must be 'continue' or 'stop'"
             raise ArgumentError(f"on_error is {on_error!r}; {hint}", argument="on_error", value=on_error, hint=hint)
-        deadline_ns = None if deadline is None else duration_ns(deadline, "deadline")
+        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
 
         def decorate(function: _Function) -> _Function:
             called: str = name or getattr(function, "__qualname__", None) or repr(function)
-            self._handlers.add(self._handler(function, pattern, called, deadline_ns, on_error == "stop", **options))
+            handler = self._handler(function, pattern, called, deadline_ns, on_error == "stop", **options)
+            prepare(handler)
+            self._handlers.add(handler)
             return function
 
         return decorate
@@ -482,14 +426,16 @@ class Fabric:
         GuardError
             The name is taken, or signals and formula do not agree.
         """
-        deadline_ns = None if deadline is None else duration_ns(deadline, "deadline")
+        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
         native, call = guard_actions(name, do, publish, action)
         self._core.check()
         with self._lock:
             if name in self._guards and not self._guards[name].closed:
                 raise GuardError(f"there is a guard '{name}' already; give this one another name", guard=name)
             # Before the guard watches, so that the action misses no firing.
-            handler = None if call is None else self._handler(call, f"guard/{name}", f"guard {name}", deadline_ns)
+            handler = (
+                None if call is None else self._handler(call, f"guard/{name}", f"guard {name}", deadline_ns, history=0)
+            )
             try:
                 guard = make_guard(
                     self._core,
@@ -570,7 +516,12 @@ class Fabric:
         with self._lock:
             self._refuse_when_closed()
             subscription = self.subscribe(
-                tuple(sink.topics), name=f"sink {sink.name}", capacity=_SINK_CAPACITY, overflow="block", **filters
+                tuple(sink.topics),
+                name=f"sink {sink.name}",
+                capacity=_SINK_CAPACITY,
+                overflow="block",
+                history=0,
+                **filters,
             )
             running = RunningSink(sink, self, subscription)
             if self._running:
@@ -622,7 +573,7 @@ class Fabric:
         >>> with cf.Fabric("plant") as fabric:
         ...     fabric.run("10 ms")
         """
-        until_ns = None if duration is None else self._clock.now() + duration_ns(duration, "duration")
+        until_ns = None if duration is None else self._clock.now() + _nanoseconds(duration, "duration")
         self.start()
         slice_s = 0.001 if self._core.simulated else _SIGNAL_SLICE_S
         try:
@@ -660,7 +611,7 @@ class Fabric:
             By subscription, how many events were dropped because they were still pending.
         """
         self._core.check()
-        drain_s = duration_ns(drain, "drain") / 1e9
+        drain_s = _nanoseconds(drain, "drain") / 1e9
         with self._lock:
             if self._closing:
                 return dict(self._dropped)
@@ -698,7 +649,7 @@ class Fabric:
         finally:
             self._closed_ns = self._clock.now()
             self._stamps.close()
-            _OPEN.discard(self)
+            OPEN_FABRICS.discard(self)
         for each in self._core.subscriptions():
             if count := each["dropped"].get("closed", 0):
                 self._dropped[each["name"]] = self._dropped.get(each["name"], 0) + count
@@ -757,9 +708,11 @@ class Fabric:
             topics={"count": len(topics), "published": sum(count for _, count in topics)},
             subscriptions=tuple(self._core.subscriptions()),
             handlers=tuple(handler.report() for handler in self._handlers.all),
-            guards=tuple(guard.report() for guard in self._guards.values()),
+            guards=tuple(guard.report() for guard in list(self._guards.values())),
             sources=tuple(source.report() for source in self._sources),
             sinks=tuple(sink.report() for sink in self._sinks),
+            requests=self._core.requests(),
+            retained=self._core.retention(),
         )
 
     def topics(self) -> Mapping[str, int]:
@@ -771,30 +724,7 @@ class Fabric:
             raise ClosedError(f"fabric '{self._name}' is closed", name=self._name)
 
 
-_OPEN = WeakSet()
-_OPEN_BUSES = WeakSet()
+def _nanoseconds(duration: Duration, argument: str) -> int:
+    from chronofabric.duration import nanoseconds
 
-
-@atexit.register
-def _close_all() -> None:
-    """Close what is open before the interpreter ends, so that no thread of a node meets its ruins."""
-    for fabric in list(_OPEN):
-        fabric.close(drain=0.2)
-    # What a subscription or a publisher kept alive, although its fabric is gone.
-    for bus in list(_OPEN_BUSES):
-        bus.close()
-    # Whoever waited was woken, and gets the time to leave.
-    until_s = _time.monotonic() + 1.0
-    while (_bus.waiting() or _bus.calling()) and _time.monotonic() < until_s:
-        _time.sleep(0.001)  # noqa: TID251 - those who were woken need real time to leave
-
-
-def _forked() -> None:
-    """In a forked child: its objects belong to the parent."""
-    _bus.forked()
-    _OPEN.clear()
-    _OPEN_BUSES.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    return nanoseconds(duration, argument=argument)

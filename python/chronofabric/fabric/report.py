@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chronofabric._core import html_table
+
 __all__ = ["Report"]
 
 
@@ -25,6 +27,13 @@ class Report:
         ``count`` and ``published``, how many events were published on all of them.
     subscriptions, handlers, guards, sources, sinks
         One mapping each; durations are in nanoseconds and say so in their names.
+    requests
+        How many were ``asked``, and what became of them: ``answered``, ``failed`` (who answered raised),
+        ``unanswered`` (nobody had them, or any more), ``timed_out``, ``cancelled`` (or closed meanwhile). Replies that
+        nobody waited for: ``late``, and ``surplus`` after another reply.
+    retained
+        The ``events`` that topics keep, their ``bytes`` and ``bytes_max``, and how many were ``past_bound``: given up,
+        or not kept, because the bytes did not suffice.
 
     Examples
     --------
@@ -46,11 +55,14 @@ class Report:
     guards: tuple[Mapping[str, Any], ...]
     sources: tuple[Mapping[str, Any], ...]
     sinks: tuple[Mapping[str, Any], ...]
+    requests: Mapping[str, int]
+    retained: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values, ready for JSON."""
         parts = ("subscriptions", "handlers", "guards", "sources", "sinks")
         head = {"node": self.node, "clock": self.clock, "uptime_ns": self.uptime_ns, "topics": dict(self.topics)}
+        head |= {"requests": dict(self.requests), "retained": dict(self.retained)}
         return head | {part: [dict(each) for each in getattr(self, part)] for part in parts}
 
     def __str__(self) -> str:
@@ -68,6 +80,13 @@ class Report:
                 f"  {each['name']}: {each['offered']} offered, {each['delivered']} delivered, {lost} lost, "
                 f"{each['pending']} pending; p50 {p50:.1f} us, p99 {p99:.1f} us"
             )
+        if self.requests["asked"]:
+            lines.append(
+                "  requests: " + ", ".join(f"{count} {name}" for name, count in self.requests.items() if count)
+            )
+        if self.retained["events"] or self.retained["past_bound"]:
+            events, held, past = (self.retained[name] for name in ("events", "bytes", "past_bound"))
+            lines.append(f"  retained: {events} events, {held} bytes, {past} past the bound")
         for each in self.guards:
             p99 = each["lateness_ns"]["p99"] / 1e3
             lines.append(f"  guard {each['name']}: fired {each['fired']} times, p99 {p99:.1f} us after the sample")
@@ -81,15 +100,19 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Show the report in a notebook."""
-        from html import escape
-
-        names = ("name", "offered", "delivered", "pending")
-        head = "".join(f"<th>{name}</th>" for name in (*names, "lost", "p50 us", "p99 us"))
+        columns = ("", "name", "events", "lost", "pending", "errors", "p50 us", "p99 us")
         rows = []
         for each in self.subscriptions:
             lost = sum(each["dropped"].values()) + sum(each["dead_lettered"].values())
-            latency = [f"{each['latency_ns'][name] / 1e3:.1f}" for name in ("p50", "p99")]
-            cells = [*(str(each[name]) for name in names), str(lost), *latency]
-            rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-        title = escape(str(self).splitlines()[0])
-        return f"<table><caption>{title}</caption><tr>{head}</tr>{''.join(rows)}</table>"
+            counts = (each["delivered"], lost, each["pending"], "")
+            rows.append(["subscription", each["name"], *map(str, counts), *_waits(each["latency_ns"])])
+        for each in self.guards:
+            counts = (each["fired"], "", "", each["errors"])
+            rows.append(["guard", each["name"], *map(str, counts), *_waits(each["lateness_ns"])])
+        for kind in ("handlers", "sources", "sinks"):
+            rows += [[kind[:-1], each["name"], "", "", "", str(each["errors"]), "", ""] for each in getattr(self, kind)]
+        return html_table(str(self).partition("\n")[0], rows, columns)
+
+
+def _waits(durations_ns: Mapping[str, int]) -> list[str]:
+    return [f"{durations_ns[name] / 1e3:.1f}" for name in ("p50", "p99")]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from chronofabric.bus import wait_for_answer
 from chronofabric.duration import nanoseconds
 from chronofabric.errors import ArgumentError, SinkError, UnsupportedError, WouldDeadlock
 from chronofabric.fabric.counts import checked_count
@@ -17,6 +18,7 @@ from chronofabric.testing.timeline import CAPACITY, EVENTS_MAX, Recording
 from chronofabric.testing.turns import SteppedHandlers, SteppedSource
 
 if TYPE_CHECKING:
+    from chronofabric._core import bus as _bus
     from chronofabric.bus import Pattern, Subscription
     from chronofabric.duration import Duration
     from chronofabric.fabric.handlers import Handlers
@@ -176,6 +178,37 @@ class SimulatedFabric(Fabric):
             subscription.poll()  # whoever receives is known to be this thread, which cannot wait for itself
         return subscription
 
+    def request(self, topic: str, payload: object, **options: Any) -> Any:
+        """Ask as `Fabric.request` does, in a thread that does not move the time.
+
+        Parameters
+        ----------
+        topic, payload, **options
+            As for `Fabric.request`.
+
+        Raises
+        ------
+        WouldDeadlock
+            It would wait in the thread that moves the time; await `request_async` in a coroutine handler.
+        """
+        if self._stepper.is_here and not self.closed:
+            raise WouldDeadlock(
+                f"a request on '{topic}' would wait in the thread that moves the simulation's time, so for ever; await "
+                "request_async() in a coroutine handler",
+                topic=topic,
+            )
+        return super().request(topic, payload, **options)
+
+    async def request_async(self, topic: str, payload: object, **options: Any) -> Any:
+        """Ask as `Fabric.request_async` does; in a coroutine handler, on the time of the simulation.
+
+        Parameters
+        ----------
+        topic, payload, **options
+            As for `Fabric.request_async`.
+        """
+        return await wait_for_answer(self._core, self._core.request_start(topic, payload, **options), _longest_s)
+
     def add_sink(self, sink: Sink, **filters: Any) -> None:
         """Add a sink, as `Fabric.add_sink` does; it writes in a thread of its own, which publishes nothing."""
         self._adds_sink = True
@@ -256,3 +289,8 @@ class SimulatedFabric(Fabric):
             if sink.errors:
                 self._note_failure(f"sink {sink.name}", None, SinkError(str(sink.error), sink=sink.name))
         self._stepper.forget(self, [source for source in self._sources if isinstance(source, SteppedSource)])
+
+
+def _longest_s(bus: _bus.Bus, deadline_ns: int) -> float:
+    # Coroutine handlers run on a loop whose time is the node's own.
+    return max(0.0, (deadline_ns - bus.now()) / 1e9)

@@ -22,6 +22,7 @@ static POOL: Pool<Number> = Pool::new(4096);
 
 impl Payload for Number {
     type Headers = ();
+    type Reply = ();
     type Face = ();
     fn pool() -> &'static Pool<Self> {
         &POOL

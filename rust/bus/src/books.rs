@@ -116,6 +116,11 @@ impl Ledger {
         self.filtered.fetch_add(count as u64, Ordering::Release);
     }
 
+    /// As [`Ledger::filter`] for one event; only for who keeps everybody else out who counts.
+    pub(crate) fn filter_alone(&self) {
+        self.filtered.store(self.filtered.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
     /// Events that were taken out of a ring do not pass a predicate.
     pub(crate) fn sift(&self, count: usize) {
         self.sifted.fetch_add(count as u64, Ordering::Release);

@@ -5,7 +5,8 @@ use crate::books::Reason;
 use crate::cell::Payload;
 use crate::error::BusError;
 use crate::publish::{Core, Route, Tap, Topic};
-use crate::subscription::{Filters, Subscription, SubscriptionOptions};
+use crate::retained::{self, Judged, Retention, RetentionCounts, RetentionRule, Rules};
+use crate::subscription::{Filters, Judgement, Subscription, SubscriptionOptions};
 use crate::sync::lock;
 use crate::topic::{Pattern, TopicInfo, validate_topic};
 use chronofabric_clock::{HybridLogicalClock, TimeSource};
@@ -13,16 +14,21 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// How often the filters of a new subscription judge what topics keep, and have kept since they judged it last.
+const ROUNDS_MAX: u32 = 256;
+
 /// The bounds of a bus.
 #[derive(Clone, Copy, Debug)]
 pub struct BusOptions {
     /// How many topics it may have.
     pub topics_max: usize,
+    /// How many bytes the events may hold that topics keep for subscribers to come.
+    pub retained_bytes_max: usize,
 }
 
 impl Default for BusOptions {
     fn default() -> Self {
-        Self { topics_max: 65_536 }
+        Self { topics_max: 65_536, retained_bytes_max: 64 << 20 }
     }
 }
 
@@ -46,6 +52,7 @@ struct Registry<P: Payload> {
     topics: HashMap<Box<str>, Entry<P>>,
     subscriptions: Vec<Arc<Subscription<P>>>,
     factories: Vec<(TapId, Arc<dyn TapFactory<P>>)>,
+    rules: Rules,
     next_tap: u64,
 }
 
@@ -66,11 +73,17 @@ impl<P: Payload> Bus<P> {
     /// A bus without topics that takes its time from `source` and its stamps from `clock`.
     pub fn new(source: TimeSource, clock: Arc<HybridLogicalClock>, options: BusOptions) -> Self {
         Self {
-            core: Arc::new(Core { source, clock, closed: AtomicBool::new(false) }),
+            core: Arc::new(Core {
+                source,
+                clock,
+                closed: AtomicBool::new(false),
+                retention: Retention::new(options.retained_bytes_max),
+            }),
             registry: Mutex::new(Registry {
                 topics: HashMap::new(),
                 subscriptions: Vec::new(),
                 factories: Vec::new(),
+                rules: Rules::default(),
                 next_tap: 0,
             }),
             options,
@@ -117,13 +130,18 @@ impl<P: Payload> Bus<P> {
             .collect();
         let taps: Vec<_> =
             registry.factories.iter().filter_map(|(id, factory)| Some((*id, factory.tap(&info)?))).collect();
-        let route = Route::new(subscriptions, taps.iter().map(|(_, tap)| Arc::clone(tap)).collect(), false);
+        let route = Route::new(subscriptions, taps.iter().map(|(_, tap)| Arc::clone(tap)).collect(), false, false);
         let topic = Arc::new(Topic::new(info, Arc::clone(&self.core), route));
+        if let Some(rule) = registry.rules.of(name) {
+            topic.set_retention(&self.core.retention, rule, &mut Victims::new());
+            topic.rearrange_as_it_is();
+        }
         registry.topics.insert(name.into(), Entry { topic: Arc::clone(&topic), taps });
         Ok(topic)
     }
 
-    /// Adds a subscription. Every publish that begins after this returns reaches it.
+    /// Adds a subscription. Every publish that begins after this returns reaches it, and before all of these what the topics
+    /// keep for it: topic by topic, the one that changed last at the end.
     ///
     /// # Errors
     /// [`BusError::Option`], [`BusError::Closed`].
@@ -142,26 +160,89 @@ impl<P: Payload> Bus<P> {
         filters: Filters<P>,
     ) -> Result<Arc<Subscription<P>>, BusError> {
         let subscription = Arc::new(Subscription::filtered(pattern, options, filters, self.core.source.clone())?);
+        // Dropped when nothing is locked any more: what topics keep and finds no room, or is not wanted.
+        let (mut judged, mut unwanted, mut victims) = (Judged::new(), Vec::new(), Victims::new());
+        for round in 1.. {
+            let mut registry = lock(&self.registry);
+            // Checked under the lock, under which closing empties the registry: none can slip in after it.
+            if self.is_closed() {
+                return Err(BusError::Closed);
+            }
+            let mut topics = Vec::new();
+            registry.for_matching(subscription.pattern(), |topic| topics.push(Arc::clone(topic)));
+            if topics.iter().any(|topic| topic.is_shared()) {
+                subscription.set_shared();
+            }
+            let unclear = retained::admit(&topics, &subscription, &mut judged, &mut unwanted, &mut victims);
+            if unclear.is_empty() {
+                registry.subscriptions.push(Arc::clone(&subscription));
+                break;
+            }
+            drop(registry);
+            for event in unclear {
+                let judgement = match event.payload() {
+                    // What is published faster than it can be judged would keep the subscriber for ever.
+                    Some(payload) if round <= ROUNDS_MAX => subscription.judge(payload, None),
+                    _ => Judgement::Differs,
+                };
+                judged.insert(event.stamp(), judgement);
+            }
+        }
+        Ok(subscription)
+    }
+
+    /// Whether an event on a topic would go to any subscription; the topic need not exist.
+    ///
+    /// # Errors
+    /// [`BusError::Topic`].
+    pub fn is_received(&self, name: &str) -> Result<bool, BusError> {
+        let registry = lock(&self.registry);
+        if let Some(entry) = registry.topics.get(name) {
+            return Ok(entry.topic.receivers() > 0);
+        }
+        validate_topic(name)?;
+        Ok(registry.subscriptions.iter().any(|subscription| subscription.pattern().matches(name)))
+    }
+
+    /// Says what the topics of a pattern keep from now on, in the place of what was said for it, or for a part of it, before.
+    ///
+    /// # Errors
+    /// [`BusError::Option`], [`BusError::Closed`].
+    pub fn set_retention(&self, pattern: &Pattern, rule: RetentionRule) -> Result<(), BusError> {
+        rule.check()?;
+        let mut victims = Victims::new();
         let mut registry = lock(&self.registry);
-        // Checked under the lock, under which closing empties the registry: none can slip in after it.
         if self.is_closed() {
             return Err(BusError::Closed);
         }
-        registry.subscriptions.push(Arc::clone(&subscription));
-        registry.for_matching(subscription.pattern(), |topic| {
-            if topic.is_shared() {
-                subscription.set_shared();
-            }
+        registry.rules.set(pattern, rule);
+        registry.for_matching(pattern, |topic| {
+            topic.set_retention(&self.core.retention, rule, &mut victims);
+            topic.rearrange_as_it_is();
         });
-        registry.for_matching(subscription.pattern(), |topic| {
-            topic.rearrange(|route| {
-                let mut subscriptions = Vec::with_capacity(route.subscriptions.len() + 1);
-                subscriptions.extend_from_slice(&route.subscriptions);
-                subscriptions.push(Arc::clone(&subscription));
-                (subscriptions, route.taps.clone())
-            });
-        });
-        Ok(subscription)
+        Ok(())
+    }
+
+    /// Says that publishers retain events on a topic; before the first of them is published.
+    pub fn retain(&self, topic: &Topic<P>) {
+        if topic.is_asked_to_retain() {
+            return;
+        }
+        let _arranging = lock(&self.registry);
+        topic.ask_to_retain();
+        topic.rearrange_as_it_is();
+    }
+
+    /// Gives up all that the topics of a pattern keep, and says how many events that were.
+    pub fn forget(&self, pattern: &Pattern) -> usize {
+        let (mut count, mut victims) = (0, Victims::new());
+        lock(&self.registry).for_matching(pattern, |topic| count += topic.forget(&self.core.retention, &mut victims));
+        count
+    }
+
+    /// What is kept at this moment, over all topics.
+    pub fn retention(&self) -> RetentionCounts {
+        self.core.retention.counts()
     }
 
     /// Says that from now on a topic may be published on without the lock that exclusive access stands for. The caller holds
@@ -172,7 +253,7 @@ impl<P: Payload> Bus<P> {
         topic.set_shared();
         for subscription in &topic.subscriptions() {
             subscription.set_shared();
-            registry.for_matching(subscription.pattern(), Topic::rearrange_as_it_is);
+            registry.for_matching(subscription.pattern(), |topic| topic.rearrange_as_it_is());
         }
         topic.rearrange_as_it_is();
     }
@@ -261,6 +342,7 @@ impl<P: Payload> Bus<P> {
             for entry in registry.topics.values_mut() {
                 entry.taps.clear();
                 entry.topic.rearrange(|_| (Vec::new(), Vec::new()));
+                entry.topic.forget(&self.core.retention, victims);
             }
             (std::mem::take(&mut registry.subscriptions), std::mem::take(&mut registry.factories))
         };
@@ -281,7 +363,7 @@ impl<P: Payload> Entry<P> {
 }
 
 impl<P: Payload> Registry<P> {
-    fn for_matching(&self, pattern: &Pattern, mut change: impl FnMut(&Topic<P>)) {
+    fn for_matching(&self, pattern: &Pattern, mut change: impl FnMut(&Arc<Topic<P>>)) {
         match pattern.literal() {
             Some(name) => self.topics.get(name).iter().for_each(|entry| change(&entry.topic)),
             None => {

@@ -27,6 +27,10 @@ pub trait Payload: Send + Sync + Sized + 'static {
     /// What travels beside the payload.
     type Headers: Send + Sync + 'static;
 
+    /// Where an answer to an event goes. Every copy of an event has one, so that the last to go can say that there will be
+    /// no answer.
+    type Reply: Clone + Send + Sync + 'static;
+
     /// What the embedding keeps at the very start of each cell; see [`Share::into_face`].
     type Face: Default + 'static;
 
@@ -49,6 +53,12 @@ pub trait Payload: Send + Sync + Sized + 'static {
 
     /// The same headers for another cell.
     fn share_headers(headers: &Self::Headers) -> Self::Headers;
+
+    /// Drops it, where nothing is held; an embedding may know a quicker way for who has exclusive access.
+    fn release(self, access: impl Access) {
+        let _ = access;
+        drop(self);
+    }
 }
 
 /// What few events have; kept apart so that a cell fits into one cache line.
@@ -59,6 +69,8 @@ pub struct Extras<P: Payload> {
     pub headers: Option<P::Headers>,
     /// Its place in causal order, where somebody asked for that, or another node gave it one.
     pub provenance: Option<Provenance>,
+    /// Where an answer goes, if the event is a request.
+    pub reply: Option<P::Reply>,
 }
 
 /// Which event it is among all those that one subscription in causal order is meant to see.
@@ -78,14 +90,15 @@ impl<P: Payload> std::fmt::Debug for Extras<P> {
 
 impl<P: Payload> Extras<P> {
     /// Nothing of it.
-    pub(crate) fn empty() -> Box<Self> {
-        Box::new(Self { deadline_ns: None, headers: None, provenance: None })
+    pub fn empty() -> Box<Self> {
+        Box::new(Self { deadline_ns: None, headers: None, provenance: None, reply: None })
     }
 
     /// The same for another cell.
     pub(crate) fn share(&self) -> Box<Self> {
         let headers = self.headers.as_ref().map(P::share_headers);
-        Box::new(Self { deadline_ns: self.deadline_ns, headers, provenance: self.provenance.clone() })
+        let (provenance, reply) = (self.provenance.clone(), self.reply.clone());
+        Box::new(Self { deadline_ns: self.deadline_ns, headers, provenance, reply })
     }
 }
 
@@ -98,8 +111,23 @@ pub(crate) struct Parts<P: Payload> {
     pub(crate) batch: bool,
     /// Whether the time was recorded, and is not that of the entry into the node.
     pub(crate) recorded: bool,
+    /// Whether it comes from what its topic has kept.
+    pub(crate) retained: bool,
     pub(crate) stamp: Stamp,
     pub(crate) time_ns: i64,
+}
+
+impl<P: Payload> Parts<P> {
+    /// The same for another cell.
+    pub(crate) fn share(&self) -> Self {
+        self.share_with(self.payload.part(0))
+    }
+
+    /// The same for another cell, with another payload.
+    pub(crate) fn share_with(&self, payload: P) -> Self {
+        let extras = self.extras.as_ref().map(|extras| extras.share());
+        Self { payload, extras, ..*self }
+    }
 }
 
 /// One cache line, where payload and face take three words together.
@@ -116,6 +144,7 @@ struct Cell<P: Payload> {
     priority: u8,
     recorded: bool,
     batch: bool,
+    retained: bool,
 }
 
 impl<P: Payload> Cell<P> {
@@ -133,6 +162,7 @@ impl<P: Payload> Cell<P> {
             priority: 0,
             recorded: false,
             batch: false,
+            retained: false,
         })
     }
 
@@ -150,12 +180,13 @@ impl<P: Payload> Cell<P> {
         };
         // Each part is written to its place by itself: a cell that is put together on the stack and copied as a whole stalls
         // on store forwarding.
-        let Parts { payload, extras, priority, recorded, batch, stamp, time_ns } = parts;
+        let Parts { payload, extras, priority, recorded, batch, retained, stamp, time_ns } = parts;
         cell.stamp = stamp;
         cell.time_ns = time_ns;
         cell.priority = priority;
         cell.recorded = recorded;
         cell.batch = batch;
+        cell.retained = retained;
         *cell.references.get_mut() = references;
         // SAFETY: both places are valid, and hold `None`, which needs no dropping: that of an unused cell was taken out.
         unsafe {
@@ -399,6 +430,17 @@ impl<P: Payload> Share<P> {
         self.cell().extras.as_ref()?.provenance.as_ref()
     }
 
+    /// Where an answer goes, if it is a request.
+    pub fn reply(&self) -> Option<&P::Reply> {
+        self.cell().extras.as_ref()?.reply.as_ref()
+    }
+
+    /// Whether it comes from what its topic has kept, and was published before its receiver subscribed.
+    #[inline]
+    pub fn is_retained(&self) -> bool {
+        self.cell().retained
+    }
+
     /// The payload: that of its one event, or that of the whole batch which its events are from.
     #[inline]
     pub fn payload(&self) -> Option<&P> {
@@ -469,6 +511,11 @@ impl<P: Payload> Share<P> {
         let _ = ManuallyDrop::new(other);
     }
 
+    /// What tells its cell from others, and how many references to it there are, one for each event.
+    pub(crate) fn references(&self) -> (usize, usize) {
+        (self.cell.addr().get(), self.cell().references.load(Ordering::Acquire) as usize)
+    }
+
     /// Whether nobody else refers to the cell.
     #[inline]
     fn is_sole(&self) -> bool {
@@ -503,22 +550,27 @@ impl<P: Payload> Share<P> {
 
     #[inline(never)]
     fn copied(self, access: impl Access, leave: impl FnOnce(Contents<P>)) -> Self {
-        let cell = self.cell();
-        let Some(payload) = &cell.payload else { return self };
-        let parts = Parts {
-            payload: payload.part(self.span.first() as usize),
-            extras: cell.extras.as_ref().map(|extras| extras.share()),
-            priority: cell.priority,
-            recorded: cell.recorded,
-            batch: false,
-            stamp: self.stamp(),
-            time_ns: cell.time_ns,
-        };
-        let copy = Self { cell: Cell::filled(access, &cell.topic, parts, 1), span: Span::ONE };
+        let Some(parts) = self.parts() else { return self };
+        let copy = Self::new(access, &self.cell().topic, parts);
         if let Some(contents) = self.give_up(access) {
             leave(contents);
         }
         copy
+    }
+
+    /// What another cell is filled with to hold the same event; of several events, the first.
+    pub(crate) fn parts(&self) -> Option<Parts<P>> {
+        let cell = self.cell();
+        Some(Parts {
+            payload: cell.payload.as_ref()?.part(self.span.first() as usize),
+            extras: cell.extras.as_ref().map(|extras| extras.share()),
+            priority: cell.priority,
+            recorded: cell.recorded,
+            batch: false,
+            retained: cell.retained,
+            stamp: self.stamp(),
+            time_ns: cell.time_ns,
+        })
     }
 
     /// Turns the only reference to a cell into a pointer to the cell's face, which lies at the very start of the cell and is
@@ -593,8 +645,8 @@ pub struct Contents<P: Payload> {
 
 impl<P: Payload> Clone for Share<P> {
     fn clone(&self) -> Self {
-        // As for `Arc`: a new reference comes from an existing one, so no order is needed. The count cannot overflow: events
-        // and receivers are bounded to far less.
+        // As for `Arc`: a new reference comes from an existing one, so no order is needed. The count cannot overflow: see
+        // `REFERENCES_MAX`.
         self.cell().references.fetch_add(self.span.count(), Ordering::Relaxed);
         Self { ..*self }
     }
@@ -606,6 +658,14 @@ impl<P: Payload> Drop for Share<P> {
         Self { ..*self }.release(Concurrent);
     }
 }
+
+/// How many references a new cell may begin with: the number of its events times that of its receivers. The other half of
+/// what the count can hold is for references that are made later, each of which takes up memory of its own.
+#[cfg(not(test))]
+pub(crate) const REFERENCES_MAX: usize = 1 << 31;
+/// So few that a test reaches it.
+#[cfg(test)]
+pub(crate) const REFERENCES_MAX: usize = 64;
 
 /// The references to a new event, or to the events of a new batch: one share for each receiver. Their number is set in the
 /// cell from the start.
@@ -626,6 +686,7 @@ impl<P: Payload> Shares<P> {
         receivers: usize,
     ) -> Self {
         let left = receivers.max(1);
+        debug_assert!(left.saturating_mul(count as usize) <= REFERENCES_MAX);
         Self { cell: Cell::filled(access, topic, parts, left as u32 * count), count, left }
     }
 }

@@ -31,6 +31,8 @@ mod histogram;
 #[allow(unsafe_code)]
 mod publish;
 #[cfg(not(loom))]
+mod retained;
+#[cfg(not(loom))]
 mod subscription;
 #[cfg(not(loom))]
 mod topic;
@@ -46,6 +48,7 @@ pub use {
     error::{BusError, SyntaxError},
     histogram::{Histogram, Percentiles},
     publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Unfinished, Values},
+    retained::{RETAINED_MAX, RetentionCounts, RetentionRule},
     subscription::{
         CAPACITY_MAX, CausalCounts, ContentFilter, DeadLetter, Failures, Filters, Judgement, Order, Overflow,
         Predicate, RateLimit, Receiver, Subscription, SubscriptionOptions, Waiting,

@@ -1,13 +1,12 @@
 //! The way of an event from its publisher into the rings.
 
-use crate::books::Reason;
 use crate::cell::{Contents, Extras, Parts, Payload, Share, Shares};
 use crate::error::BusError;
+use crate::retained::{Retained, Retention};
 use crate::ring::{Access, Concurrent};
-use crate::signal::Wake;
 use crate::snapshot::Snapshot;
 use crate::subscription::{Offer, Subscription};
-use crate::sync::{full_fence, lock};
+use crate::sync::full_fence;
 use crate::topic::TopicInfo;
 use crate::{PRIORITY_NORMAL, Victims};
 use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
@@ -16,9 +15,17 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 mod apart;
+mod blocked;
 mod filtered;
+mod route;
+mod section;
+#[cfg(test)]
+mod tests;
 
+pub use blocked::Blocked;
 use filtered::Judgements;
+use route::Arrangement;
+pub(crate) use route::Route;
 
 /// How deep guards may publish onto guarded topics before it is taken for a loop.
 pub const DEPTH_MAX: usize = 16;
@@ -34,27 +41,29 @@ pub struct NewEvent<P: Payload> {
     pub extras: Option<Box<Extras<P>>>,
     /// A recorded time, where the event did not happen now.
     pub time_ns: Option<i64>,
+    /// Whether its topic keeps it for subscribers to come, if `Bus::retain` has told the topic so.
+    pub retain: bool,
 }
 
 impl<P: Payload> NewEvent<P> {
     /// An event of normal priority, without deadline and headers, that happens now.
     pub fn new(payload: P) -> Self {
-        Self { payload, priority: PRIORITY_NORMAL, extras: None, time_ns: None }
+        Self { payload, priority: PRIORITY_NORMAL, extras: None, time_ns: None, retain: false }
     }
 }
 
 impl<P: Payload> NewEvent<P> {
     #[inline(always)]
     fn parts(self, observed: Observed, batch: bool) -> Parts<P> {
-        let Self { payload, priority, extras, time_ns } = self;
+        let Self { payload, priority, extras, time_ns, retain: _ } = self;
         let Observed { stamp, time_ns: time, .. } = observed;
-        Parts { payload, extras, priority, recorded: time_ns.is_some(), batch, stamp, time_ns: time }
+        Parts { payload, extras, priority, recorded: time_ns.is_some(), batch, retained: false, stamp, time_ns: time }
     }
 
     /// One event of it, where it is a batch.
     fn part(&self, place: usize) -> Self {
         let extras = self.extras.as_ref().map(|extras| extras.share());
-        Self { payload: self.payload.part(place), priority: self.priority, extras, time_ns: self.time_ns }
+        Self { payload: self.payload.part(place), extras, ..*self }
     }
 }
 
@@ -103,7 +112,7 @@ pub struct Firing {
 pub struct Outcome<P: Payload> {
     /// Events to drop, once the caller holds nothing.
     pub victims: Victims<P>,
-    /// Receivers that are full and whose policy is to wait.
+    /// Events for receivers that are full and whose policy is to wait, in the order in which they were published.
     pub blocked: SmallVec<[Blocked<P>; 2]>,
     /// A receiver that waits while a burst of events has gathered for it: the caller may let it have its turn.
     pub gathered: Option<Arc<Subscription<P>>>,
@@ -136,6 +145,12 @@ impl<P: Payload> Outcome<P> {
             && self.gathered.is_none()
             && self.unwanted.is_empty()
             && !self.waking.spilled()
+    }
+
+    /// Whether an event for a subscription waits for room already, one that comes after it must not overtake.
+    #[inline(always)]
+    fn holds_up(&self, subscription: &Arc<Subscription<P>>, priority: u8) -> bool {
+        !self.blocked.is_empty() && self.blocked.iter().rev().any(|before| before.is_for(subscription, priority))
     }
 
     #[inline(always)]
@@ -194,132 +209,13 @@ fn offer_unusually<P: Payload>(
     }
 }
 
-/// Events that wait for room in one subscription. Dropping it gives up, counted as cancelled.
-#[derive(Debug)]
-pub struct Blocked<P: Payload> {
-    subscription: Arc<Subscription<P>>,
-    rest: Option<Share<P>>,
-    priority: u8,
-}
-
-impl<P: Payload> Blocked<P> {
-    /// The full subscription.
-    pub fn subscription(&self) -> &Arc<Subscription<P>> {
-        &self.subscription
-    }
-
-    /// Tries again; `true` when all events are in the ring, or the subscription was closed and has counted them.
-    pub fn retry(&mut self, access: impl Access, victims: &mut Victims<P>) -> bool {
-        if let Some(rest) = self.rest.take() {
-            self.rest = self.subscription.retry(access, rest, victims).err();
-        }
-        self.rest.is_none()
-    }
-
-    /// Whether there is any room; without trying, so at any time.
-    pub fn has_room(&self) -> bool {
-        self.subscription.is_closed() || (self.is_next() && self.subscription.has_room(self.priority))
-    }
-
-    /// Whether so much room was made that going on is worth it; until then a patient publisher does not try again.
-    pub fn has_credit(&self) -> bool {
-        self.subscription.is_closed() || (self.is_next() && self.subscription.has_credit(self.priority))
-    }
-
-    fn is_next(&self) -> bool {
-        self.rest.as_ref().is_none_or(|rest| self.subscription.is_next(rest))
-    }
-
-    /// Stops waiting, for a reason that is counted.
-    pub fn give_up(mut self, reason: Reason, victims: &mut Victims<P>) {
-        if let Some(rest) = self.rest.take() {
-            self.subscription.abandon(rest, reason, victims);
-        }
-    }
-
-    /// Registers for a wake-up when there is room. [`Blocked::retry`] must follow before the caller sleeps.
-    pub fn arm(&self, wake: Arc<dyn Wake>, token: u64) {
-        self.subscription.arm_space(wake, token);
-    }
-
-    /// Takes the registration back.
-    pub fn disarm(&self, wake: &Arc<dyn Wake>, token: u64) {
-        self.subscription.space().disarm(wake, token);
-    }
-}
-
-impl<P: Payload> Drop for Blocked<P> {
-    fn drop(&mut self) {
-        if let Some(rest) = self.rest.take() {
-            let mut victims = Victims::new();
-            self.subscription.abandon(rest, Reason::Cancelled, &mut victims);
-        }
-    }
-}
-
 /// What all topics of a bus share.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) source: TimeSource,
     pub(crate) clock: Arc<HybridLogicalClock>,
     pub(crate) closed: AtomicBool,
-}
-
-/// The subscriptions and taps of a route.
-type Arrangement<P> = (Vec<Arc<Subscription<P>>>, Vec<Arc<dyn Tap<P>>>);
-
-/// Where the events of a topic go.
-pub(crate) struct Route<P: Payload> {
-    pub(crate) subscriptions: Vec<Arc<Subscription<P>>>,
-    pub(crate) taps: Vec<Arc<dyn Tap<P>>>,
-    /// Whether any of the subscriptions is bounded in bytes.
-    measured: bool,
-    /// Whether any of the subscriptions wants causal order.
-    causal: bool,
-    /// Whether any of the subscriptions has filters that the publisher asks.
-    filtered: bool,
-    /// Whether publishing on it runs no foreign code, and all who take part hold the lock that exclusive access stands for.
-    exclusive: bool,
-}
-
-impl<P: Payload> Route<P> {
-    /// `shared` where the topic itself is used by those who do not hold the lock.
-    pub(crate) fn new(subscriptions: Vec<Arc<Subscription<P>>>, taps: Vec<Arc<dyn Tap<P>>>, shared: bool) -> Self {
-        let measured = subscriptions.iter().any(|subscription| subscription.options().capacity_bytes.is_some());
-        let shared = shared || subscriptions.iter().any(|subscription| subscription.is_shared());
-        let causal = subscriptions.iter().any(|subscription| subscription.causal().is_some());
-        let filtered = subscriptions.iter().any(|subscription| subscription.publishing_filter().is_some());
-        let exclusive = !shared && !measured && !causal && !filtered && taps.is_empty();
-        Self { subscriptions, taps, measured, causal, filtered, exclusive }
-    }
-
-    /// A receiver that waits for its turn, unless it was too slow to be waited for.
-    #[cold]
-    fn gathered(&self) -> Option<Arc<Subscription<P>>> {
-        let waits = |subscription: &&Arc<Subscription<P>>| {
-            let waiting = subscription.waiting();
-            let waits = waiting.receivers.load(Ordering::Relaxed) > 0 && subscription.is_ready();
-            waits && !waiting.impatient.load(Ordering::Relaxed)
-        };
-        self.subscriptions.iter().find(waits).cloned()
-    }
-
-    /// After the rings are filled: notes who has to be woken, and who waits for its turn.
-    #[inline(never)]
-    fn settle_unusually(&self, burst: bool, unfinished: &mut Option<Unfinished<P>>) {
-        let mut unsettled = self.subscriptions.iter().filter(|subscription| subscription.wants_settling()).peekable();
-        if unsettled.peek().is_some() {
-            Unfinished::outcome(unfinished).waking.extend(unsettled.cloned());
-        }
-        if burst && let Some(receiver) = self.gathered() {
-            Unfinished::outcome(unfinished).gathered = Some(receiver);
-        }
-    }
-
-    /// Whether publishing on it runs no foreign code, and takes no lock.
-    fn is_plain(&self) -> bool {
-        !self.measured && !self.causal && !self.filtered && self.taps.is_empty()
-    }
+    pub(crate) retention: Retention,
 }
 
 /// A topic of a bus; publishers hold it.
@@ -336,8 +232,10 @@ pub struct Topic<P: Payload> {
     published_beside: AtomicU64,
     /// Whether it is published on by those who do not hold the lock that exclusive access stands for.
     shared: AtomicBool,
-    /// The critical section of a guarded topic.
-    section: Mutex<()>,
+    /// Whether it keeps events; changed only while routes are arranged.
+    retaining: AtomicBool,
+    /// The critical section of a topic that is guarded or keeps events, and what it keeps.
+    pub(crate) section: Mutex<Retained<P>>,
 }
 
 /// After how many events of a topic its publisher looks whether somebody waits for its turn to receive them. Their cells
@@ -355,12 +253,13 @@ impl<P: Payload> Topic<P> {
         Self {
             info,
             core,
+            retaining: AtomicBool::new(route.retaining),
             route: Snapshot::new(route),
             last_time_ns: AtomicI64::new(i64::MIN),
             published: AtomicU64::new(0),
             published_beside: AtomicU64::new(0),
             shared: AtomicBool::new(false),
-            section: Mutex::new(()),
+            section: Mutex::default(),
         }
     }
 
@@ -381,10 +280,18 @@ impl<P: Payload> Topic<P> {
         self.shared.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn is_retaining(&self) -> bool {
+        self.retaining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_retaining(&self, retaining: bool) {
+        self.retaining.store(retaining, Ordering::Relaxed);
+    }
+
     /// Changes where its events go, which taps see them. Every publish that begins after this takes the new route.
     pub(crate) fn rearrange(&self, change: impl FnOnce(&Route<P>) -> Arrangement<P>) {
         let (subscriptions, taps) = change(&self.route.load());
-        self.route.replace(Route::new(subscriptions, taps, self.is_shared()));
+        self.route.replace(Route::new(subscriptions, taps, self.is_shared(), self.is_retaining()));
     }
 
     /// The subscriptions that its events go to at this moment.
@@ -410,6 +317,18 @@ impl<P: Payload> Topic<P> {
     /// How many subscriptions its events go to.
     pub fn receivers(&self) -> usize {
         self.route.load().subscriptions.len()
+    }
+
+    /// What the subscriptions are called that its events go to.
+    pub fn subscription_names(&self) -> Vec<String> {
+        self.route.load().subscriptions.iter().map(|each| each.options().name.to_string()).collect()
+    }
+
+    /// Whether there are subscriptions that its events go to, and the thread of this number is the one that received last
+    /// from each of them.
+    pub fn is_received_only_by(&self, thread: u64) -> bool {
+        let route = self.route.load();
+        !route.subscriptions.is_empty() && route.subscriptions.iter().all(|each| each.receiver() == thread)
     }
 
     /// Publishes an event. The caller drops the victims and sees to the blocked ones of `outcome`.
@@ -440,15 +359,18 @@ impl<P: Payload> Topic<P> {
     // stalls on store forwarding, which costs more than everything else here.
     #[inline(always)]
     pub fn publish_payload<A: Access>(&self, access: A, payload: P, priority: u8) -> Option<Unfinished<P>> {
-        let Some(route) = self.route_exclusively::<A>() else { return self.publish_unusually(payload, priority) };
-        if self.core.closed.load(Ordering::Relaxed) {
-            return self.publish_unusually(payload, priority);
+        let Some(route) = self.route_exclusively::<A>() else {
+            return self.publish_unusually(access, payload, priority);
+        };
+        if self.is_closed() {
+            return self.publish_unusually(access, payload, priority);
         }
         let Observed { stamp, time_ns, .. } = match self.observe(access, None, 1) {
             Ok(observed) => observed,
             Err(error) => return Unfinished::failed(error),
         };
-        let parts = Parts { payload, extras: None, priority, recorded: false, batch: false, stamp, time_ns };
+        let (recorded, batch, retained) = (false, false, false);
+        let parts = Parts { payload, extras: None, priority, recorded, batch, retained, stamp, time_ns };
         let burst = self.count(1);
         let mut unfinished = None;
         // One subscription goes straight through: what is kept for several would be kept in memory.
@@ -493,7 +415,11 @@ impl<P: Payload> Topic<P> {
 
     #[cold]
     #[inline(never)]
-    fn publish_unusually(&self, payload: P, priority: u8) -> Option<Unfinished<P>> {
+    fn publish_unusually(&self, access: impl Access, payload: P, priority: u8) -> Option<Unfinished<P>> {
+        let payload = match self.publish_at_a_glance(access, payload, priority) {
+            Ok(unfinished) => return unfinished,
+            Err(payload) => payload,
+        };
         let mut outcome = Outcome::default();
         let published = self.refuse_closed().and_then(|()| {
             self.publish_shared(NewEvent { priority, ..NewEvent::new(payload) }, &mut outcome).map(drop)
@@ -502,7 +428,8 @@ impl<P: Payload> Topic<P> {
     }
 
     /// Publishes the events of a batch in one step: a payload that has as many parts. Their stamps follow one another; all else
-    /// they have in common.
+    /// they have in common. Where guards watch the topic, or it has so many receivers that one cell cannot count them all, each
+    /// event is published by itself.
     ///
     /// # Errors
     /// Those of [`Topic::publish`], and [`BusError::Option`] for a count out of range. Where guards watch the topic, the events
@@ -519,7 +446,7 @@ impl<P: Payload> Topic<P> {
             let allowed = "it must hold 1 to 16384 events";
             return Err(Box::new(BusError::Option { name: "batch", value: count.to_string().into(), allowed }));
         }
-        if let Some(route) = self.route_exclusively::<A>() {
+        if let Some(route) = self.route_exclusively::<A>().filter(|route| route.counts(count)) {
             let observed = self.observe(access, batch.time_ns, count)?;
             self.enqueue(access, route, batch.parts(observed, true), count as u32, outcome);
             if self.count(count) {
@@ -529,8 +456,8 @@ impl<P: Payload> Topic<P> {
             return Ok(());
         }
         let route = self.route.load();
-        if !route.is_plain() {
-            if route.filtered && !route.measured && !route.causal && route.taps.is_empty() {
+        if !route.is_plain() || !route.counts(count) {
+            if route.is_plain_but_for_filters() && route.counts(count) {
                 return self.publish_filtered_batch(&route, batch, count, outcome);
             }
             drop(route);
@@ -546,22 +473,32 @@ impl<P: Payload> Topic<P> {
 
     #[inline(always)]
     fn refuse_closed(&self) -> Result<(), Box<BusError>> {
-        if self.core.closed.load(Ordering::Relaxed) { Err(Box::new(BusError::Closed)) } else { Ok(()) }
+        if self.is_closed() { Err(Box::new(BusError::Closed)) } else { Ok(()) }
+    }
+
+    #[inline(always)]
+    fn is_closed(&self) -> bool {
+        self.core.closed.load(Ordering::Relaxed)
     }
 
     /// The route, where the access is exclusive and all who take part hold the lock: nobody changes it before the caller lets
     /// go of the lock.
     #[inline(always)]
     fn route_exclusively<A: Access>(&self) -> Option<&Route<P>> {
+        self.route_under_lock::<A>().filter(|route| route.exclusive)
+    }
+
+    /// The route, where the access is exclusive; whether all who take part hold the lock is for the caller to look at.
+    #[inline(always)]
+    fn route_under_lock<A: Access>(&self) -> Option<&Route<P>> {
         if !A::EXCLUSIVE {
             return None;
         }
         // SAFETY: exclusive access stands for the lock that who changes routes holds too.
-        let route = unsafe { self.route.under_lock() };
-        route.exclusive.then_some(route)
+        Some(unsafe { self.route.under_lock() })
     }
 
-    /// Publishes where others publish at the same time, or guards watch.
+    /// Publishes where others publish at the same time, guards watch, or the topic keeps events.
     fn publish_shared(&self, event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
         let Some(borrowed) = self.route.borrow() else { return self.publish_beside(event, outcome) };
         let route = borrowed.get();
@@ -584,18 +521,18 @@ impl<P: Payload> Topic<P> {
     fn publish_beside(&self, mut event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
         let route = self.route.load();
         self.published_beside.fetch_add(1, Ordering::Relaxed);
-        // Both may run foreign code, and so come before the critical section of a guarded topic.
-        if route.measured {
+        // Both may run foreign code, and so come before the critical section.
+        if route.measured || route.retaining {
             event.payload.measure();
         }
         let judgements = route.judge(&event.payload);
-        if route.taps.is_empty() {
+        if route.taps.is_empty() && !route.retaining {
             let observed = self.observe(Concurrent, event.time_ns, 1)?;
-            self.push_beside(&route, judgements, event, observed, outcome);
+            self.push_beside(&route, judgements, event.parts(observed, false), observed.entered_ns, outcome);
             outcome.wake();
             return Ok(observed.stamp);
         }
-        self.publish_guarded(&route, judgements, event, outcome)
+        self.publish_in_section(&route, judgements, event, outcome)
     }
 
     /// Time and stamp of an event that enters now; of several, the first stamp.
@@ -618,47 +555,6 @@ impl<P: Payload> Topic<P> {
         };
         let stamp = stamp.map_err(BusError::clock)?;
         Ok(Observed { stamp, time_ns: self.not_before_last(recorded_ns, entered_ns), entered_ns })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn publish_guarded(
-        &self,
-        route: &Route<P>,
-        judgements: Judgements<P>,
-        event: NewEvent<P>,
-        outcome: &mut Outcome<P>,
-    ) -> Result<Stamp, Box<BusError>> {
-        if outcome.depth >= DEPTH_MAX {
-            return Err(Box::new(BusError::GuardLoop { topic: self.info.name().into() }));
-        }
-        let core = &*self.core;
-        // Reading fields may run foreign code and so comes before the critical section.
-        let mut samples: SmallVec<[Option<Values>; 2]> = SmallVec::new();
-        for tap in &route.taps {
-            let mut values = Values::new();
-            samples.push(tap.sample(&event.payload, &mut values).then_some(values));
-        }
-        let mut firings: SmallVec<[(usize, Firing); 2]> = SmallVec::new();
-        let section = lock(&self.section);
-        let entered_ns = core.source.now_ns();
-        let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
-        let time_ns = self.not_before_last(event.time_ns, entered_ns);
-        let observed = Observed { stamp, time_ns, entered_ns };
-        for (index, (tap, values)) in route.taps.iter().zip(&samples).enumerate() {
-            if let Some(firing) = values.as_ref().and_then(|values| tap.evaluate(&observed, values)) {
-                firings.push((index, firing));
-            }
-        }
-        self.push_beside(route, judgements, event, observed, outcome);
-        drop(section);
-        outcome.wake();
-        outcome.depth += 1;
-        for (index, firing) in firings {
-            route.taps[index].fire(&observed, firing, outcome);
-        }
-        outcome.depth -= 1;
-        Ok(stamp)
     }
 
     /// The time of an event never lies before that of an earlier one of its topic.
@@ -688,13 +584,12 @@ impl<P: Payload> Topic<P> {
         &self,
         route: &Route<P>,
         judgements: Judgements<P>,
-        event: NewEvent<P>,
-        observed: Observed,
+        parts: Parts<P>,
+        entered_ns: i64,
         outcome: &mut Outcome<P>,
     ) {
-        let parts = event.parts(observed, false);
         if route.causal || route.filtered {
-            return self.push_wanted(route, judgements, parts, observed.entered_ns, outcome);
+            return self.push_wanted(route, judgements, parts, entered_ns, outcome);
         }
         self.enqueue(Concurrent, route, parts, 1, outcome);
     }
@@ -715,7 +610,12 @@ impl<P: Payload> Topic<P> {
             return;
         }
         for (subscription, share) in route.subscriptions.iter().zip(shares) {
-            if let Offer::Full(rest) = subscription.offer(access, share, priority, &mut outcome.victims) {
+            let offered = if outcome.holds_up(subscription, priority) {
+                Offer::Full(share)
+            } else {
+                subscription.offer(access, share, priority, &mut outcome.victims)
+            };
+            if let Offer::Full(rest) = offered {
                 let subscription = Arc::clone(subscription);
                 outcome.blocked.push(Blocked { subscription, rest: Some(rest), priority });
             }

@@ -14,9 +14,9 @@ type Current<T> = arc_swap::ArcSwap<T>;
 
 /// What a protected load gives.
 #[cfg(not(loom))]
-type Loaded<T> = arc_swap::Guard<Arc<T>>;
+pub(crate) type Loaded<T> = arc_swap::Guard<Arc<T>>;
 #[cfg(loom)]
-type Loaded<T> = Arc<T>;
+pub(crate) type Loaded<T> = Arc<T>;
 
 /// A model checks the flag and what it protects; the protected load stands for itself.
 #[cfg(loom)]
@@ -173,6 +173,33 @@ mod loom_models {
                 assert!((1..=2).contains(&reader.join().unwrap()));
             }
             assert_eq!(snapshot.borrow().map(|borrowed| touch(&borrowed)), Some(2));
+        });
+    }
+
+    #[test]
+    fn who_reads_under_the_lock_and_who_borrows_beside_it_never_meet_a_value_that_is_being_replaced() {
+        model(|| {
+            let shared = Arc::new((Snapshot::new(1_u64), crate::sync::Mutex::new(())));
+            let borrower = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || shared.0.borrow().map_or(1, |borrowed| *borrowed.get()))
+            };
+            let holder = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let _held = crate::sync::lock(&shared.1);
+                    // SAFETY: the lock is held, as it is where the value is replaced.
+                    unsafe { *shared.0.under_lock() }
+                })
+            };
+            let held = crate::sync::lock(&shared.1);
+            shared.0.replace(2);
+            // SAFETY: as above.
+            assert_eq!(unsafe { *shared.0.under_lock() }, 2);
+            drop(held);
+            for thread in [borrower, holder] {
+                assert!((1..=2).contains(&thread.join().unwrap()));
+            }
         });
     }
 

@@ -7,7 +7,7 @@ use crate::books::{Books, Ledger, Reason};
 use crate::cell::{Payload, Share};
 use crate::error::BusError;
 use crate::histogram::{Histogram, Percentiles};
-use crate::ring::{Access, Concurrent, Ring};
+use crate::ring::{Access, Concurrent, Exclusive, Ring};
 use crate::signal::{Signal, Wake};
 use crate::sync::{full_fence, lock};
 use crate::topic::Pattern;
@@ -19,14 +19,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 mod causal;
 mod filter;
+mod options;
+mod retained;
 
 use causal::Causal;
 pub use causal::CausalCounts;
 pub(crate) use filter::Filter;
 pub use filter::{ContentFilter, Failures, Filters, Judgement, Predicate, RateLimit};
+pub use options::{CAPACITY_MAX, Order, Overflow, SubscriptionOptions};
 
-/// The largest capacity of a subscription.
-pub const CAPACITY_MAX: usize = 1 << 26;
 /// How many events of a priority are timed one by one before only every sixty-fourth is.
 const TIMED_FIRST: u64 = 1024;
 const TIMED_EVERY: u64 = 64;
@@ -48,62 +49,6 @@ const MEASURED: u8 = 8;
 const CAUSAL: u8 = 16;
 /// Its receivers have to ask filters.
 const FILTERED: u8 = 32;
-
-/// What happens to an event that finds its subscription full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overflow {
-    /// The oldest waiting event makes room.
-    DropOldest,
-    /// The new event is dropped.
-    DropNewest,
-    /// The new event goes to the dead letters.
-    DeadLetter,
-    /// The publisher waits.
-    Block,
-}
-
-/// In which order a subscription hands events out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Each publisher's events of one priority in the order in which they were published; the most urgent priority first.
-    #[default]
-    Publisher,
-    /// No event before one that could have caused it, whatever their topics and priorities.
-    Causal,
-}
-
-/// How a subscription buffers.
-#[derive(Clone, Debug)]
-pub struct SubscriptionOptions {
-    /// What it is called in reports.
-    pub name: Box<str>,
-    /// How many events may wait, for each priority.
-    pub capacity: usize,
-    /// How many bytes of payload may wait, over all priorities.
-    pub capacity_bytes: Option<usize>,
-    /// What happens when it is full.
-    pub overflow: Overflow,
-    /// How long a publisher waits under [`Overflow::Block`].
-    pub block_timeout_ns: i64,
-    /// How many dead letters are kept.
-    pub dead_letters_max: usize,
-    /// In which order it hands out.
-    pub order: Order,
-}
-
-impl Default for SubscriptionOptions {
-    fn default() -> Self {
-        Self {
-            name: "".into(),
-            capacity: 1024,
-            capacity_bytes: None,
-            overflow: Overflow::DropOldest,
-            block_timeout_ns: 1_000_000_000,
-            dead_letters_max: 1024,
-            order: Order::Publisher,
-        }
-    }
-}
 
 /// An event that was not delivered, kept for inspection and replay.
 #[derive(Debug)]
@@ -277,6 +222,11 @@ impl<P: Payload> Subscription<P> {
     /// The thread that received last, zero for none.
     pub fn receiver(&self) -> u64 {
         self.receiver.load(Ordering::Relaxed)
+    }
+
+    /// Says which thread is going to receive, before it has.
+    pub fn serve_in(&self, thread: u64) {
+        self.receiver.store(thread, Ordering::Relaxed);
     }
 
     /// How many events wait.
@@ -717,6 +667,31 @@ impl<P: Payload> Subscription<P> {
             self.empty_back(holding, victims);
         }
         self.empty_filter(victims);
+    }
+
+    /// Looks at the events that this subscription alone refers to, for a collector of cycles: dead letters, and those that wait
+    /// in its rings; those of one batch are looked at once. What a cell holds is counted once, however many receivers share the
+    /// cell, so an event that others have too is left out.
+    ///
+    /// As long as the caller has exclusive access, another look finds what the first one found, and perhaps what others have
+    /// given up meanwhile. Who uses the subscription without the lock could take a waiting event out while it is looked at:
+    /// once there is such a party, only dead letters are looked at, whose own lock is held for moments and never while foreign
+    /// code runs. What causal order holds back, and what debouncing keeps back, is left out.
+    pub fn look_at_own(&self, _access: Exclusive, mut look: impl FnMut(&Share<P>)) {
+        let mut last = 0;
+        let mut found = 0;
+        let mut look = |share: &Share<P>| {
+            let (cell, references) = share.references();
+            found = if cell == last { found + share.len() } else { share.len() };
+            last = cell;
+            if found == references {
+                look(share);
+            }
+        };
+        lock(&self.dead).iter().for_each(|letter| look(&letter.event));
+        if !self.is_shared() {
+            self.rings().for_each(|ring| ring.look_at_all(&mut look));
+        }
     }
 
     /// Looks at the dead letters, oldest first.

@@ -134,6 +134,15 @@ pub struct Pattern {
     matcher: Matcher,
 }
 
+/// Two patterns are the same where they were read from the same texts in the same way.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Self, &Self)| one.is_regex() == other.is_regex() && one.text() == other.text();
+        let (one, other) = (self.parts(), other.parts());
+        one.len() == other.len() && one.iter().zip(other).all(same)
+    }
+}
+
 impl Pattern {
     /// Reads a pattern of segments.
     ///

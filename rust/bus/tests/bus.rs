@@ -312,6 +312,52 @@ fn a_tap_sees_each_event_in_order_and_what_it_publishes_comes_after_its_cause() 
     assert!(seen.is_sorted_by(|one, other| one.0 <= other.0));
 }
 
+/// Takes an event out of a subscription when it sees the number 3, as a receiver may at any moment.
+struct MakesRoom(Arc<Subscription<Counted>>, Mutex<Vec<u64>>);
+
+impl Tap<Counted> for MakesRoom {
+    fn sample(&self, payload: &Counted, _values: &mut Values) -> bool {
+        if payload.number == 3 {
+            let taken = self.0.try_receive(Concurrent, ME, || 0).unwrap();
+            self.1.lock().unwrap().push(taken.payload().unwrap().number);
+        }
+        true
+    }
+    fn evaluate(&self, _event: &Observed, _values: &[f64]) -> Option<Firing> {
+        None
+    }
+    fn fire(&self, _event: &Observed, _firing: Firing, _outcome: &mut Outcome<Counted>) {}
+}
+
+struct Everywhere(Arc<MakesRoom>);
+
+impl TapFactory<Counted> for Everywhere {
+    fn tap(&self, _topic: &TopicInfo) -> Option<Arc<dyn Tap<Counted>>> {
+        Some(Arc::clone(&self.0) as Arc<dyn Tap<Counted>>)
+    }
+}
+
+#[test]
+fn an_event_of_a_batch_that_found_no_room_is_not_overtaken_when_room_is_made_meanwhile() {
+    let _alone = alone();
+    let bus = bus();
+    let subscription = bus.subscribe(Pattern::parse("**").unwrap(), options(2, Overflow::Block)).unwrap();
+    let tap = Arc::new(MakesRoom(Arc::clone(&subscription), Mutex::default()));
+    bus.add_taps(Arc::new(Everywhere(Arc::clone(&tap)))).unwrap();
+    let topic = bus.topic("a").unwrap();
+    let mut outcome = Outcome::default();
+    topic.publish_batch(Concurrent, NewEvent::new(Counted::new(0)), 6, &mut outcome).unwrap();
+    let mut seen = tap.1.lock().unwrap().clone();
+    for mut blocked in outcome.blocked.drain(..) {
+        while !blocked.retry(Concurrent, &mut outcome.victims) {
+            seen.extend(drain(&subscription));
+        }
+    }
+    seen.extend(drain(&subscription));
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(subscription.books().balance(), 0);
+}
+
 #[test]
 fn guards_that_publish_in_a_circle_are_stopped_and_told() {
     let _alone = alone();

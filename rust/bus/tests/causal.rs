@@ -50,6 +50,7 @@ struct Item {
 
 impl Payload for Item {
     type Headers = ();
+    type Reply = ();
     type Face = ();
     fn pool() -> &'static Pool<Self> {
         &POOL
@@ -88,7 +89,7 @@ fn publish(topic: &Topic<Item>, number: u64, priority: u8) -> Outcome<Item> {
 
 fn bring(topic: &Topic<Item>, number: u64, node: NodeId, clock: &VectorClock) {
     let provenance = Some(Provenance { node, clock: clock.clone() });
-    let extras = Some(Box::new(Extras { deadline_ns: None, headers: None, provenance }));
+    let extras = Some(Box::new(Extras { deadline_ns: None, headers: None, provenance, reply: None }));
     let event = NewEvent { extras, ..NewEvent::new(Item { number, cause: None }) };
     topic.publish(Concurrent, event, &mut Outcome::default()).unwrap();
 }

@@ -169,6 +169,37 @@ mod loom_tests {
     }
 
     #[test]
+    fn loom_words_are_unique_when_a_thread_begins_to_take_them_without_the_lock_of_the_others() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let word = Arc::new((ClockWord::new(0, MAX_WORD), loom::sync::Mutex::new(false)));
+            let take_held = |word: &(ClockWord, loom::sync::Mutex<bool>)| {
+                let shared = word.1.lock().unwrap();
+                if *shared { word.0.take(5, 1).unwrap() } else { word.0.take_exclusively(5, 1).unwrap() }
+            };
+            let outside = thread::spawn({
+                let word = Arc::clone(&word);
+                move || {
+                    *word.1.lock().unwrap() = true;
+                    [word.0.take(4, 1).unwrap(), word.0.take(6, 1).unwrap()]
+                }
+            });
+            let holder = thread::spawn({
+                let word = Arc::clone(&word);
+                move || take_held(&word)
+            });
+            let mine = [take_held(&word), take_held(&word)];
+            let theirs = outside.join().unwrap();
+            assert!(mine.is_sorted() && theirs.is_sorted());
+            let mut all = [&mine[..], &theirs[..], &[holder.join().unwrap()]].concat();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!(all.len(), 5);
+        });
+    }
+
+    #[test]
     fn loom_a_stamp_received_is_below_the_stamp_it_leads_to() {
         loom::model(|| {
             let sender = Arc::new(ClockWord::new(100, MAX_WORD));

@@ -123,7 +123,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 const PUBLISH_DOC: &CStr =
-    c"publish_async($self, /, payload, *, priority=None, deadline=None, headers=None, time=None)\n--\n\n\
+    c"publish_async($self, /, payload, *, priority=None, deadline=None, headers=None, time=None, retain=False)\n--\n\n\
     Publishes one payload; waits for room without blocking the event loop.";
 
 fn slot(slot: c_int, pfunc: *mut c_void) -> ffi::PyType_Slot {
@@ -334,13 +334,19 @@ unsafe extern "C" fn advance<const PUBLISHES: bool>(
     unsafe {
         let this = object.cast::<Awaitable>();
         *result = null_mut();
-        let before = (*this).state.swap(RUNNING, Ordering::AcqRel);
-        let sent = match before {
-            FRESH | SUSPENDED if (*this).target.is_null() => return refuse(this, DONE),
+        let sent = match drive(this) {
+            FRESH | SUSPENDED if (*this).target.is_null() => {
+                (*this).state.store(DONE, Ordering::Release);
+                return refuse(DONE);
+            }
             FRESH if PUBLISHES => publish_first(this, result),
             FRESH => receive_first(this, result),
             SUSPENDED => resume::<PUBLISHES>(this, value, result),
-            _ => return refuse(this, before),
+            DONE => {
+                (*this).state.store(DONE, Ordering::Release);
+                return refuse(DONE);
+            }
+            before => return refuse(before),
         };
         let after = if sent == PySendResult::PYGEN_NEXT { SUSPENDED } else { DONE };
         if after == DONE {
@@ -351,11 +357,17 @@ unsafe extern "C" fn advance<const PUBLISHES: bool>(
     }
 }
 
+/// Begins to drive it, and says in which state it was; where that is `RUNNING`, another call drives it.
+#[inline(always)]
+unsafe fn drive(this: *mut Awaitable) -> u8 {
+    // SAFETY: the awaitable that the interpreter passed. Whoever drives it stores its state in the end, so `RUNNING` in its place
+    // changes nothing.
+    unsafe { (*this).state.swap(RUNNING, Ordering::AcqRel) }
+}
+
 /// It cannot be driven now, or any more.
 #[cold]
-unsafe fn refuse(this: *mut Awaitable, before: u8) -> PySendResult {
-    // SAFETY: the awaitable that the interpreter passed.
-    unsafe { (*this).state.store(before, Ordering::Release) };
+fn refuse(before: u8) -> PySendResult {
     let _null = attached(|_| {
         Err(if before == RUNNING {
             PyValueError::new_err("it is being awaited already")
@@ -422,7 +434,7 @@ unsafe fn receive_otherwise(this: *mut Awaitable, result: *mut *mut ffi::PyObjec
                 let shared = subscription.get();
                 shared.node.check(py)?;
                 // Before the last look: what was accepted before the end is still handed out.
-                let closed = shared.core.is_closed();
+                let closed = shared.is_closed();
                 if let Some(received) = shared.try_receive(py) {
                     event = event_type::create(py, received)?.into_ptr();
                     return Ok(null_mut());
@@ -595,9 +607,8 @@ unsafe extern "C" fn throw<const PUBLISHES: bool>(
     // SAFETY: called by the interpreter with an awaitable, a tuple, and the thread attached.
     unsafe {
         let this = object.cast::<Awaitable>();
-        let before = (*this).state.swap(RUNNING, Ordering::AcqRel);
-        if before == RUNNING {
-            refuse(this, before);
+        if drive(this) == RUNNING {
+            refuse(RUNNING);
             return null_mut();
         }
         let mut sent = PySendResult::PYGEN_ERROR;
@@ -647,9 +658,8 @@ unsafe extern "C" fn close(object: *mut ffi::PyObject, _: *mut ffi::PyObject) ->
     // SAFETY: called by the interpreter with an awaitable and the thread attached.
     unsafe {
         let this = object.cast::<Awaitable>();
-        let before = (*this).state.swap(RUNNING, Ordering::AcqRel);
-        if before == RUNNING {
-            refuse(this, before);
+        if drive(this) == RUNNING {
+            refuse(RUNNING);
             return null_mut();
         }
         let closed = if (*this).waiting.is_null() {

@@ -8,11 +8,13 @@ use crate::event::{Batch, DeadLetter, Flag};
 use crate::guard::{Guard, percentiles};
 use crate::hot;
 use crate::node::{self, Node, Outcome, Victims, detached, lock};
+use crate::pattern::{self, Pattern, pattern_of};
 use crate::publisher::{Accompaniment, BlockedPublish, Publisher, topic_text};
-use crate::subscription::{self, Batches, Core, Pattern, Subscription, books_dict};
+use crate::request::{Request, Timeout, refuse_unreceived};
+use crate::subscription::{Batches, Core, Subscription, books_dict};
 use crate::timer::Timer;
 use crate::waiting::Wakeups;
-use chronofabric_bus::BusOptions;
+use chronofabric_bus::{BusOptions, RetentionCounts, RetentionRule};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::sync::{Arc, Mutex};
@@ -48,6 +50,26 @@ impl Bus {
         publisher.get().send(payload, with, &mut Outcome::default())
     }
 
+    /// The publisher for a request on a topic.
+    fn asker<'py>(
+        &self,
+        topic: &Bound<'py, PyAny>,
+        payload: &Bound<'py, PyAny>,
+        with: &Accompaniment<'_, 'py>,
+    ) -> PyResult<Bound<'py, Publisher>> {
+        let py = topic.py();
+        self.node.check(py)?;
+        if let Ok(Some(publisher)) = self.publishers.bind(py).get_item(topic) {
+            return Ok(publisher.cast_into::<Publisher>()?);
+        }
+        let name = topic_text(topic)?;
+        // What is refused must not leave a topic behind.
+        if !self.node.bus.is_received(name).map_err(|error| self.node.error(py, &error))? {
+            return Err(refuse_unreceived(py, &self.node, name));
+        }
+        self.publisher_for(topic, payload, with)
+    }
+
     fn publisher_for<'py>(
         &self,
         topic: &Bound<'py, PyAny>,
@@ -63,7 +85,7 @@ impl Bus {
         let name = topic_text(topic)?;
         // What is refused must not leave a topic behind.
         Publisher::check_event(&self.node, payload, with)?;
-        let publisher = Bound::new(py, Publisher::new(py, &self.node, name, None, None)?)?;
+        let publisher = Bound::new(py, Publisher::new(py, &self.node, name, None, None, false)?)?;
         known.set_item(topic, &publisher)?;
         Ok(publisher)
     }
@@ -72,14 +94,20 @@ impl Bus {
 #[pymethods]
 impl Bus {
     #[new]
-    #[pyo3(signature = (name, clock, *, topics_max))]
-    fn new(py: Python<'_>, name: String, clock: &HybridLogicalClock, topics_max: usize) -> PyResult<Self> {
+    #[pyo3(signature = (name, clock, *, topics_max, retained_bytes_max))]
+    fn new(
+        py: Python<'_>,
+        name: String,
+        clock: &HybridLogicalClock,
+        topics_max: usize,
+        retained_bytes_max: usize,
+    ) -> PyResult<Self> {
         if !(1..=1 << 24).contains(&topics_max) {
             let value = topics_max.into_pyobject(py)?;
             return Err(errors::argument(py, "topics_max", value.as_any(), "it must lie between 1 and 16777216"));
         }
         let source = clock.clock.source().clone();
-        let bus = node::Bus::new(source, Arc::clone(&clock.clock), BusOptions { topics_max });
+        let bus = node::Bus::new(source, Arc::clone(&clock.clock), BusOptions { topics_max, retained_bytes_max });
         Ok(Self {
             node: Arc::new(Node::new(name, bus)),
             publishers: PyDict::new(py).unbind(),
@@ -122,6 +150,75 @@ impl Bus {
         Ok(())
     }
 
+    /// Publishes a request on a topic by name and waits for its answer.
+    #[pyo3(
+        signature = (topic, payload, *, timeout = Timeout::DEFAULT, priority = None, deadline = None, headers = None),
+        text_signature = "($self, topic, payload, *, timeout='1 s', priority=None, deadline=None, headers=None)"
+    )]
+    fn request(
+        &self,
+        topic: &Bound<'_, PyAny>,
+        payload: &Bound<'_, PyAny>,
+        timeout: Timeout,
+        priority: Option<&Bound<'_, PyAny>>,
+        deadline: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let with = Accompaniment { priority, deadline, headers, time: None, retain: false };
+        self.asker(topic, payload, &with)?.get().ask(payload, &with, timeout)
+    }
+
+    /// Publishes a request on a topic by name without waiting.
+    #[pyo3(
+        signature = (topic, payload, *, timeout = Timeout::DEFAULT, priority = None, deadline = None, headers = None),
+        text_signature = "($self, topic, payload, *, timeout='1 s', priority=None, deadline=None, headers=None)"
+    )]
+    fn request_start(
+        &self,
+        topic: &Bound<'_, PyAny>,
+        payload: &Bound<'_, PyAny>,
+        timeout: Timeout,
+        priority: Option<&Bound<'_, PyAny>>,
+        deadline: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Request> {
+        let with = Accompaniment { priority, deadline, headers, time: None, retain: false };
+        self.asker(topic, payload, &with)?.get().ask_start(payload, &with, timeout)
+    }
+
+    /// What became of the requests.
+    fn requests<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.node.check(py)?;
+        self.node.requests.report(py)
+    }
+
+    /// Has the topics of a pattern keep their last events.
+    fn set_retention(&self, pattern: &Bound<'_, PyAny>, last: usize, capacity_bytes: Option<usize>) -> PyResult<()> {
+        let py = pattern.py();
+        self.node.check(py)?;
+        let rule = RetentionRule { last, capacity_bytes };
+        let pattern = pattern_of(pattern)?;
+        self.node.bus.set_retention(&pattern, rule).map_err(|error| self.node.error(py, &error))
+    }
+
+    /// Gives up what the topics of a pattern keep; says how many events.
+    fn forget(&self, pattern: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.node.check(pattern.py())?;
+        Ok(self.node.bus.forget(&pattern_of(pattern)?))
+    }
+
+    /// What topics keep at this moment.
+    fn retention<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.node.check(py)?;
+        let RetentionCounts { events, bytes, bytes_max, past_bound } = self.node.bus.retention();
+        let all = PyDict::new(py);
+        all.set_item("events", events)?;
+        all.set_item("bytes", bytes)?;
+        all.set_item("bytes_max", bytes_max)?;
+        all.set_item("past_bound", past_bound)?;
+        Ok(all)
+    }
+
     /// Lets pass what subscriptions keep back to see whether its topic stays quiet.
     fn hasten(&self, py: Python<'_>) -> PyResult<()> {
         self.node.check(py)?;
@@ -133,9 +230,11 @@ impl Bus {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.node.check(py)?;
         let mut victims = Victims::new();
+        self.node.requests.end();
         let closed = self.node.bus.close(&mut victims);
         lock(&self.node.closed).extend(closed);
         drop(victims);
+        self.node.requests.wake();
         self.publishers.bind(py).clear();
         let worker = lock(&self.worker).take();
         if let Some(worker) = worker {
@@ -208,6 +307,7 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Bus>()?;
     module.add_class::<Publisher>()?;
     module.add_class::<BlockedPublish>()?;
+    module.add_class::<Request>()?;
     module.add_class::<Subscription>()?;
     module.add_class::<Batches>()?;
     module.add("Event", crate::event_type::class(parent.py())?)?;
@@ -220,11 +320,14 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Guard>()?;
     module.add_class::<Flag>()?;
     module.add_class::<Timer>()?;
-    module.add_function(wrap_pyfunction!(subscription::regex, &module)?)?;
-    module.add_function(wrap_pyfunction!(subscription::union, &module)?)?;
+    module.add_function(wrap_pyfunction!(pattern::regex, &module)?)?;
+    module.add_function(wrap_pyfunction!(pattern::union, &module)?)?;
     module.add_function(wrap_pyfunction!(validate_topic, &module)?)?;
     module.add_function(wrap_pyfunction!(node::waiting, &module)?)?;
+    module.add_function(wrap_pyfunction!(node::current_thread, &module)?)?;
     module.add_function(wrap_pyfunction!(node::calling, &module)?)?;
+    module.add_function(wrap_pyfunction!(node::forking, &module)?)?;
+    module.add_function(wrap_pyfunction!(node::fork_over, &module)?)?;
     module.add_function(wrap_pyfunction!(node::forked, &module)?)?;
     parent.add_submodule(&module)
 }

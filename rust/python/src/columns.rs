@@ -16,7 +16,6 @@ mod numpy;
 mod select;
 mod shared;
 
-use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -29,7 +28,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use pyo3_arrow::ffi::to_array_pycapsules;
 
-use crate::errors;
+use crate::{errors, html};
 use batch::Batch;
 use description::{Description, field_of_schema};
 use export::Rows;
@@ -282,14 +281,10 @@ impl Table {
     }
 
     fn _repr_html_(&self) -> String {
-        let rows = counted(self.num_rows, "row");
-        let mut text = format!("<table><caption>{rows}</caption><tr><th>column</th><th>type</th></tr>");
-        for field in self.schema().fields() {
-            let (name, data_type) = (escaped(field.name()), escaped(&field.data_type().to_string()));
-            // Writing to a text cannot fail.
-            let _ = write!(text, "<tr><td>{name}</td><td>{data_type}</td></tr>");
-        }
-        text + "</table>"
+        let schema = self.schema();
+        let row = |field: &FieldRef| vec![field.name().clone(), field.data_type().to_string()];
+        let rows: Vec<_> = schema.fields().iter().take(html::ROWS_MAX).map(row).collect();
+        html::table(&counted(self.num_rows, "row"), &["column", "type"], &rows, schema.fields().len())
     }
 }
 
@@ -453,8 +448,4 @@ fn listed(parts: impl ExactSizeIterator<Item = String>) -> String {
 
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,6 +1,7 @@
 //! What Python sees beside single events: batches of them, dead letters, and flags that guards set.
 
 use crate::event_type::{self, payload_of};
+use crate::html;
 use crate::node::{Event, lock};
 use crate::payload::{Content, View};
 use pyo3::exceptions::PyIndexError;
@@ -74,6 +75,14 @@ impl Batch {
 
     fn __repr__(&self) -> String {
         format!("Batch({} events)", self.count)
+    }
+
+    /// Shows the first events in a notebook.
+    fn _repr_html_(&self, py: Python<'_>) -> PyResult<String> {
+        let first = self.shares.iter().flat_map(|share| (0..share.len()).filter_map(|place| share.get(place)));
+        let rows =
+            first.take(html::ROWS_MAX).map(|event| event_type::cells(py, &event)).collect::<PyResult<Vec<_>>>()?;
+        Ok(html::table(&self.__repr__(), &["topic", "time", "payload"], &rows, self.count))
     }
 }
 

@@ -9,32 +9,30 @@
 //! payload is released with it, so it can do without the collector, as `int` or `str` do; a cycle through an event that
 //! its own payload keeps is the one thing that is then not found.
 //!
+//! A free-threaded interpreter looks at objects that may have been freed a moment before, and only its own allocator keeps
+//! that harmless. There an event is an object of that allocator, which refers to the cell.
+//!
 //! Everything here stays within the stable ABI. Fields are made when they are looked at.
 
 use crate::causality::VectorClock;
 use crate::clock::Stamp;
+use crate::html;
 use crate::node::Event;
 use crate::payload::{Content, interpreter};
+use crate::request;
 use chronofabric_bus::Payload;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyMappingProxy, PyString, PyType};
+use pyo3::types::{PyBool, PyDict, PyMappingProxy, PyString, PyType};
 use std::ffi::{CStr, c_void};
-use std::mem::{ManuallyDrop, MaybeUninit};
-use std::ptr::NonNull;
 
-/// The room for an object's header at the start of each cell. While the cell is no object, nobody reads it.
-pub(crate) struct Face(#[allow(dead_code)] MaybeUninit<ffi::PyObject>);
+/// The two ways in which an event is an object: its cell is, or it refers to its cell.
+#[cfg_attr(Py_GIL_DISABLED, path = "event_type/apart.rs")]
+#[cfg_attr(not(Py_GIL_DISABLED), path = "event_type/inside.rs")]
+mod place;
 
-// SAFETY: it is a place; what is written there belongs to the interpreter, and is used by threads that are attached.
-unsafe impl Send for Face {}
-
-impl Default for Face {
-    fn default() -> Self {
-        Self(MaybeUninit::uninit())
-    }
-}
+pub(crate) use place::{Face, decref, incref};
 
 static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
@@ -51,63 +49,8 @@ pub(crate) fn create(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyAny>>
 /// `class` is the class of events; it outlives all its objects, because the module keeps it for ever.
 #[inline(always)]
 pub(crate) unsafe fn object(py: Python<'_>, event: Event, class: *mut ffi::PyTypeObject) -> *mut ffi::PyObject {
-    let object = event.into_sole_leaving(interpreter(py), drop_attached).into_face().as_ptr().cast::<ffi::PyObject>();
-    #[cfg(not(Py_GIL_DISABLED))]
-    // SAFETY: the header lies at the start of the cell, which this thread has for itself. It is written as `PyObject_Init` does,
-    // but for the reference to the class, which each object would take and give back.
-    unsafe {
-        (*object).ob_refcnt = 1;
-        (*object).ob_type = class;
-    }
-    #[cfg(Py_GIL_DISABLED)]
-    // SAFETY: as above.
-    unsafe {
-        ffi::PyObject_Init(object, class);
-    }
-    object
-}
-
-#[cfg(not(Py_GIL_DISABLED))]
-unsafe extern "C" {
-    /// What the macro of the stable ABI calls when a count reaches zero.
-    fn _Py_Dealloc(object: *mut ffi::PyObject);
-}
-
-/// One reference more. Inline, as the macro of the stable ABI of CPython 3.11 is; PyO3 calls a function.
-///
-/// # Safety
-/// The object lives, and the thread is attached.
-#[inline(always)]
-pub(crate) unsafe fn incref(object: *mut ffi::PyObject) {
-    // SAFETY: passed on. Objects that live for ever in later versions are counted by such code too, as they are meant to be.
-    unsafe {
-        #[cfg(not(Py_GIL_DISABLED))]
-        {
-            (*object).ob_refcnt += 1;
-        }
-        #[cfg(Py_GIL_DISABLED)]
-        ffi::Py_INCREF(object);
-    }
-}
-
-/// One reference less.
-///
-/// # Safety
-/// The caller gives up a reference of its own, and the thread is attached.
-#[inline(always)]
-pub(crate) unsafe fn decref(object: *mut ffi::PyObject) {
-    // SAFETY: passed on.
-    unsafe {
-        #[cfg(not(Py_GIL_DISABLED))]
-        {
-            (*object).ob_refcnt -= 1;
-            if (*object).ob_refcnt == 0 {
-                _Py_Dealloc(object);
-            }
-        }
-        #[cfg(Py_GIL_DISABLED)]
-        ffi::Py_DECREF(object);
-    }
+    // SAFETY: passed on; the event has a cell of its own.
+    unsafe { place::object(event.into_sole_leaving(interpreter(py), drop_attached), class) }
 }
 
 /// The type, made on first use.
@@ -131,17 +74,19 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
     getters.push(ffi::PyGetSetDef::default());
     // The type refers to them for as long as the process runs.
     let getters = Box::leak(getters.into_boxed_slice());
+    let methods = Box::leak(Box::new(methods()));
     let slot = |slot, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
     let mut slots = [
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
         slot(ffi::Py_tp_getset, getters.as_mut_ptr().cast()),
+        slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
         slot(ffi::Py_tp_doc, c"One event. Immutable, and shared by all who receive it.".as_ptr().cast_mut().cast()),
         slot(0, std::ptr::null_mut()),
     ];
     let mut spec = ffi::PyType_Spec {
         name: c"chronofabric._core.bus.Event".as_ptr(),
-        basicsize: Event::CELL_BYTES as i32,
+        basicsize: place::OBJECT_BYTES as i32,
         itemsize: 0,
         flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE)
             as u32,
@@ -176,18 +121,14 @@ pub(crate) fn attached<R>(body: impl for<'py> FnOnce(Python<'py>) -> R) -> R {
 
 /// Called by the interpreter when the last reference goes.
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: the interpreter passes an object of this type that nobody else refers to, with the thread attached; the object
-    // is a cell, to which it holds the one reference.
+    // SAFETY: the interpreter passes an object of this type that nobody else refers to, with the thread attached.
     unsafe {
         let py = Python::assume_attached();
         let class = ffi::Py_TYPE(object);
         let mut object = object;
         // A loop, because events whose payloads are events would otherwise take a frame of the stack each.
         loop {
-            #[cfg(Py_GIL_DISABLED)]
-            ffi::Py_DECREF(class.cast());
-            let event = Event::from_face(NonNull::new_unchecked(object).cast());
-            let Some(contents) = event.give_up(interpreter(py)) else { return };
+            let Some(contents) = place::take(object, class).give_up(interpreter(py)) else { return };
             if contents.extras.is_some() {
                 drop_attached(contents.extras);
             }
@@ -197,8 +138,8 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
                 Some(Err(other)) => return drop_attached(other),
                 None => return,
             }
-            if ffi::Py_TYPE(object) != class || ffi::Py_REFCNT(object) != 1 {
-                return decref(object);
+            if !place::is_last(object, class) {
+                return;
             }
         }
     }
@@ -216,7 +157,7 @@ unsafe fn with_event(
     attached(|py| {
         // SAFETY: the interpreter calls the slots of a type with objects of that type; the caller holds a reference to it, and
         // this one is only borrowed.
-        let event = unsafe { ManuallyDrop::new(Event::from_face(NonNull::new_unchecked(object).cast())) };
+        let event = unsafe { place::borrow(object) };
         match body(py, &event) {
             Ok(value) => value.into_ptr(),
             Err(error) => {
@@ -255,7 +196,10 @@ getter!(vector_clock, |py, event| match event.provenance() {
     None => Ok(py.None().into_bound(py)),
 });
 
-const GETTERS: [(&CStr, &CStr, Getter); 9] = [
+getter!(retained, |py, event| Ok(PyBool::new(py, event.is_retained()).to_owned().into_any()));
+getter!(is_request, |py, event| Ok(PyBool::new(py, request::is_request(event)).to_owned().into_any()));
+
+const GETTERS: [(&CStr, &CStr, Getter); 11] = [
     (c"topic", c"The topic it was published on.", topic),
     (c"payload", c"What was published.", payload),
     (c"stamp", c"When it entered the fabric, on the hybrid logical clock of its node.", stamp),
@@ -265,18 +209,52 @@ const GETTERS: [(&CStr, &CStr, Getter); 9] = [
     (c"deadline", c"When it should have been acted on, in nanoseconds since the Unix epoch.", deadline),
     (c"headers", c"What travels beside the payload.", headers),
     (c"vector_clock", c"How many events of each node lie in its past, where causal order was asked for.", vector_clock),
+    (c"retained", c"Whether its topic had kept it, from before its receiver subscribed.", retained),
+    (c"is_request", c"Whether somebody waits, or waited, for an answer.", is_request),
 ];
+
+macro_rules! method {
+    ($name:ident, $answer:path) => {
+        unsafe extern "C" fn $name(object: *mut ffi::PyObject, given: *mut ffi::PyObject) -> *mut ffi::PyObject {
+            // SAFETY: called by the interpreter as a method of this type, with a reference that its caller holds.
+            unsafe {
+                with_event(object, |py, event| {
+                    let answered = $answer(event, &Borrowed::from_ptr(py, given))?;
+                    Ok(PyBool::new(py, answered).to_owned().into_any())
+                })
+            }
+        }
+    };
+}
+
+method!(reply, request::reply);
+method!(reply_error, request::reply_error);
+
+fn methods() -> [ffi::PyMethodDef; 4] {
+    let method = |name: &'static CStr, doc: &'static CStr, flags, method| ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: method },
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    };
+    [
+        method(c"reply", c"reply($self, value, /)\n--\n\nAnswers a request.", ffi::METH_O, reply),
+        method(
+            c"reply_error",
+            c"reply_error($self, error, /)\n--\n\nAnswers a request with an exception.",
+            ffi::METH_O,
+            reply_error,
+        ),
+        method(c"_repr_html_", c"What a notebook shows.", ffi::METH_NOARGS, repr_html),
+        ffi::PyMethodDef::zeroed(),
+    ]
+}
 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter as a slot of this type.
     unsafe {
         with_event(object, |py, event| {
-            let shown = payload_of(py, event)?.into_bound(py).repr()?.to_string();
-            let shown = if shown.chars().count() > SHOWN_MAX {
-                shown.chars().take(SHOWN_MAX - 3).chain("...".chars()).collect()
-            } else {
-                shown
-            };
+            let shown = html::shortened(&text_of(payload_of(py, event)?.bind(py))?, SHOWN_MAX);
             let text = format!("Event(topic='{}', time={}, payload={shown})", event.topic().name(), event.time_ns());
             Ok(PyString::new(py, &text).into_any())
         })
@@ -285,6 +263,40 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 /// How many characters of a payload a representation shows.
 const SHOWN_MAX: usize = 80;
+
+/// Called by the interpreter for `_repr_html_`.
+unsafe extern "C" fn repr_html(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter as a method of this type.
+    unsafe {
+        with_event(object, |py, event| {
+            let row = |name: &str, value: String| vec![name.to_owned(), value];
+            let mut rows = vec![
+                row("payload", text_of(payload_of(py, event)?.bind(py))?),
+                row("time", event.time_ns().to_string()),
+                row("priority", event.priority().to_string()),
+            ];
+            if let Some(deadline) = event.deadline_ns() {
+                rows.push(row("deadline", deadline.to_string()));
+            }
+            if let Some(headers) = event.headers() {
+                rows.push(row("headers", text_of(headers.bind(py))?));
+            }
+            let text = html::table(event.topic().name(), &[], &rows, rows.len());
+            Ok(PyString::new(py, &text).into_any())
+        })
+    }
+}
+
+/// The topic, time and payload of an event, as texts for a table of several.
+pub(crate) fn cells(py: Python<'_>, event: &Event) -> PyResult<Vec<String>> {
+    let payload = text_of(payload_of(py, event)?.bind(py))?;
+    Ok(vec![event.topic().name().to_owned(), event.time_ns().to_string(), payload])
+}
+
+fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    // A representation may hold half a surrogate pair, which no text of Rust can.
+    Ok(value.repr()?.to_string_lossy().into_owned())
+}
 
 /// The payload of an event as Python sees it.
 #[inline]

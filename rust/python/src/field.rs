@@ -1,6 +1,8 @@
 //! The fields of payloads as formulas read them: of mappings, paths into nested ones, and bare numbers.
 
 use crate::columns::Table;
+use crate::event_type::decref;
+use crate::hot::look_up;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString};
@@ -59,7 +61,7 @@ impl Field {
     /// The object lives, and the thread is attached.
     #[inline]
     pub(crate) unsafe fn glance(&self, object: *mut ffi::PyObject) -> Glance {
-        // SAFETY: the caller's promise; what a dictionary lends lives on while nothing else runs.
+        // SAFETY: the caller's promise.
         unsafe {
             if ffi::PyDict_CheckExact(object) == 0 {
                 return match plain_number(object) {
@@ -68,9 +70,11 @@ impl Field {
                     other => other,
                 };
             }
-            let value = ffi::PyDict_GetItemWithError(object, self.whole.as_ptr());
+            let value = look_up(object, self.whole.as_ptr());
             if !value.is_null() {
-                return plain_number(value);
+                let number = plain_number(value);
+                decref(value);
+                return number;
             }
             if !ffi::PyErr_Occurred().is_null() {
                 ffi::PyErr_Clear();
@@ -80,6 +84,35 @@ impl Field {
         }
     }
 }
+
+/// Whether looking a field up in an object runs no foreign code: in whatever is no mapping, and in a dictionary of few keys,
+/// each of them a plain text, which needs nobody else to compare it. Without the interpreter's lock a dictionary may be waited
+/// for, so there it counts as foreign.
+///
+/// # Safety
+/// The object lives, and the thread is attached.
+#[inline]
+pub(crate) unsafe fn is_transparent(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: the caller's promise; what a dictionary lends lives on while nothing else runs.
+    unsafe {
+        if ffi::PyDict_CheckExact(object) == 0 {
+            return true;
+        }
+        if cfg!(Py_GIL_DISABLED) || ffi::PyDict_Size(object) > KEYS_MAX {
+            return false;
+        }
+        let (mut place, mut key) = (0, std::ptr::null_mut());
+        while ffi::PyDict_Next(object, &raw mut place, &raw mut key, std::ptr::null_mut()) != 0 {
+            if ffi::PyUnicode_CheckExact(key) == 0 {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// How many keys are looked at one by one.
+const KEYS_MAX: ffi::Py_ssize_t = 32;
 
 /// The value of a `float` or `int`.
 ///

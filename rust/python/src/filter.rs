@@ -8,7 +8,7 @@
 use crate::columns::{Selected, Table};
 use crate::errors;
 use crate::event_type::{self, attached};
-use crate::field::{Field, Glance};
+use crate::field::{Field, Glance, is_transparent};
 use crate::logic::{Formula, condition_of};
 use crate::node::{Counted, Event, lock};
 use crate::payload::{Content, View};
@@ -176,6 +176,24 @@ impl ContentFilter<Content> for Where {
         }
     }
 
+    #[inline]
+    fn glance(&self, payload: &Content) -> Option<bool> {
+        let View::Object(object) = payload.view() else { return None };
+        let object = object.as_ptr();
+        let mut values = Values::new();
+        // SAFETY: only who holds the interpreter publishes Python's objects, or subscribes; the payload keeps them alive.
+        unsafe {
+            if !is_transparent(object) {
+                return None;
+            }
+            for field in &self.fields {
+                let Glance::Number(value) = field.glance(object) else { return None };
+                values.push(value);
+            }
+        }
+        Some(matches!(self.judge_values(&values), Judgement::Matches))
+    }
+
     fn failures(&self) -> Failures {
         self.tally.failures()
     }
@@ -232,6 +250,45 @@ impl Predicate<Content> for Callable {
     }
 }
 
+/// What was asked for, so far as two can be compared that ask for it.
+#[derive(PartialEq)]
+pub(crate) struct Terms {
+    pub(crate) condition: Option<Asked>,
+    pub(crate) sample: Option<u64>,
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) throttle_ns: Option<i64>,
+    pub(crate) debounce_ns: Option<i64>,
+}
+
+/// What was given for `where`.
+pub(crate) enum Asked {
+    Formula(String),
+    /// The address is its own as long as the filter keeps the callable.
+    Callable {
+        address: usize,
+        shown: String,
+    },
+}
+
+impl PartialEq for Asked {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Formula(one), Self::Formula(other)) => one == other,
+            (Self::Callable { address: one, .. }, Self::Callable { address: other, .. }) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Formula(text) => write!(formatter, "'{text}'"),
+            Self::Callable { shown, .. } => formatter.write_str(shown),
+        }
+    }
+}
+
 /// The filters of a subscription, as Python gives them.
 pub(crate) fn filters_of(
     condition: Option<&Bound<'_, PyAny>>,
@@ -240,28 +297,33 @@ pub(crate) fn filters_of(
     throttle_ns: Option<i64>,
     debounce_ns: Option<i64>,
     name: &str,
-) -> PyResult<Filters<Content>> {
+) -> PyResult<(Filters<Content>, Terms)> {
     let rate_limit = rate_limit.map(|(period_ns, burst)| RateLimit { period_ns, burst });
     let mut filters = Filters { sample, rate_limit, throttle_ns, debounce_ns, ..Filters::default() };
-    let Some(condition) = condition else { return Ok(filters) };
+    let mut terms = Terms { condition: None, sample, rate_limit, throttle_ns, debounce_ns };
+    let Some(condition) = condition else { return Ok((filters, terms)) };
     let tally = Tally::default();
     if condition.is_instance_of::<PyString>() || condition.is_instance_of::<Formula>() {
-        let condition = where_of(condition, tally)?;
+        let (condition, text) = where_of(condition, tally)?;
         filters.content = Some(Arc::new(condition));
+        terms.condition = Some(Asked::Formula(text));
     } else if condition.is_callable() {
         let function = condition.clone().unbind();
+        terms.condition =
+            Some(Asked::Callable { address: condition.as_ptr().addr(), shown: condition.repr()?.to_string() });
         filters.predicate = Some(Arc::new(Callable { function, name: name.into(), tally }));
     } else {
         let hint = "it must be a formula such as 'value > 50', or a callable of one event";
         return Err(errors::argument(condition.py(), "where", condition, hint));
     }
-    Ok(filters)
+    Ok((filters, terms))
 }
 
-fn where_of(given: &Bound<'_, PyAny>, tally: Tally) -> PyResult<Where> {
+/// A condition, and the text of its formula.
+fn where_of(given: &Bound<'_, PyAny>, tally: Tally) -> PyResult<(Where, String)> {
     let py = given.py();
     let (formula, condition) = condition_of(given)?;
     let signals = formula.signals().to_vec();
     let fields = signals.iter().map(|name| Field::new(py, name)).collect();
-    Ok(Where { condition, signals, fields, tally })
+    Ok((Where { condition, signals, fields, tally }, formula.to_string()))
 }

@@ -10,8 +10,8 @@ use crate::event::Flag;
 use crate::field::Field;
 use crate::logic::formula_of;
 use crate::node::{Node, Outcome, Topic, lock};
+use crate::pattern::pattern_of;
 use crate::payload::{Content, Record, Value, View};
-use crate::subscription::pattern_of;
 use chronofabric_bus::{
     Concurrent, Firing, Histogram, NewEvent, Observed, Pattern, Percentiles, Tap, TapFactory, TapId, TopicInfo, Values,
 };

@@ -13,7 +13,7 @@ use crate::columns::{self, Kind};
 use crate::event_type::{self, decref, incref};
 use crate::node::{Event, Outcome};
 use crate::payload::{Content, interpreter};
-use crate::publisher::{Accompaniment, Publisher, time_of};
+use crate::publisher::{Accompaniment, Publisher, time_of, truth_of};
 use crate::subscription::{Received, Subscription};
 use chronofabric_bus::{Contents, Unfinished};
 use pyo3::exceptions::PyTypeError;
@@ -63,9 +63,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 const PUBLISH_DOC: &CStr =
-    c"publish($self, /, payload, *, priority=None, deadline=None, headers=None, time=None)\n--\n\nPublishes one payload.";
+    c"publish($self, /, payload, *, priority=None, deadline=None, headers=None, time=None, retain=False)\n--\n\nPublishes one payload.";
 const PUBLISH_ON_DOC: &CStr =
-    c"publish($self, topic, payload, priority=None, deadline=None, headers=None, time=None, /)\n--\n\nPublishes one payload on a topic by name.";
+    c"publish($self, topic, payload, priority=None, deadline=None, headers=None, time=None, retain=False, /)\n--\n\nPublishes one payload on a topic by name.";
 
 /// `Publisher.publish`.
 ///
@@ -107,6 +107,9 @@ fn publish_plainly(publisher: &Publisher, payload: Borrowed<'_, '_, PyAny>) -> O
     })
 }
 
+/// Where `retain` stands among the arguments of `Bus.publish`.
+const RETAIN: usize = 6;
+
 /// `Bus.publish`.
 ///
 /// # Safety
@@ -124,10 +127,13 @@ unsafe extern "C" fn publish_on(
         let this = bus.get();
         let none = ffi::Py_None();
         let named = usize::try_from(count).unwrap_or(0);
-        if (2..=6).contains(&named) && (2..named).all(|place| *arguments.add(place) == none) {
-            let known = ffi::PyDict_GetItemWithError(this.publishers.as_ptr(), *arguments);
+        let unnamed = |place: usize| {
+            let given = *arguments.add(place);
+            given == none || (place == RETAIN && given == ffi::Py_False())
+        };
+        if (2..=RETAIN + 1).contains(&named) && (2..named).all(unnamed) {
+            let known = look_up(this.publishers.as_ptr(), *arguments);
             if !known.is_null() {
-                incref(known);
                 let publisher = Borrowed::from_ptr(py, known).cast_unchecked::<Publisher>();
                 let published = publish_plainly(publisher.get(), Borrowed::from_ptr(py, *arguments.add(1)));
                 decref(known);
@@ -137,6 +143,31 @@ unsafe extern "C" fn publish_on(
             }
         }
         publish_on_otherwise(this, arguments, named)
+    }
+}
+
+/// A reference to what a dictionary has under a key; null where it has nothing, or an exception is set.
+///
+/// # Safety
+/// A dictionary and a key to which the caller has references, and the thread is attached.
+#[inline(always)]
+pub(crate) unsafe fn look_up(dictionary: *mut ffi::PyObject, key: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: passed on.
+    #[cfg(Py_GIL_DISABLED)]
+    unsafe {
+        // What is there may be taken out by another thread before it could be counted.
+        let mut found = std::ptr::null_mut();
+        ffi::compat::PyDict_GetItemRef(dictionary, key, &raw mut found);
+        found
+    }
+    // SAFETY: passed on; nobody takes it out before it is counted.
+    #[cfg(not(Py_GIL_DISABLED))]
+    unsafe {
+        let found = ffi::PyDict_GetItemWithError(dictionary, key);
+        if !found.is_null() {
+            incref(found);
+        }
+        found
     }
 }
 
@@ -153,14 +184,15 @@ unsafe fn publish_on_otherwise(bus: &Bus, arguments: *const *mut ffi::PyObject, 
                 PyTypeError::new_err(format!("publish() takes a topic and a payload; {count} arguments were given"));
             return result(py, Err(error));
         };
-        if options.len() > 4 {
-            let error = PyTypeError::new_err(format!("publish() takes at most 6 arguments; {count} were given"));
+        if count > RETAIN + 1 {
+            let error = PyTypeError::new_err(format!("publish() takes at most 7 arguments; {count} were given"));
             return result(py, Err(error));
         }
         let option = |place: usize| options.get(place).map(|value| &**value).filter(|value| !value.is_none());
         let published = || {
             let time = option(3).map(time_of).transpose()?;
-            let with = Accompaniment { priority: option(0), deadline: option(1), headers: option(2), time };
+            let retain = option(4).map_or(Ok(false), truth_of)?;
+            let with = Accompaniment { priority: option(0), deadline: option(1), headers: option(2), time, retain };
             bus.publish(topic, payload, &with)
         };
         result(py, published())
@@ -221,7 +253,7 @@ fn publish_with<'py>(
     positional: usize,
     names: Option<&Bound<'py, PyTuple>>,
 ) -> PyResult<()> {
-    const NAMES: [&str; 5] = ["payload", "priority", "deadline", "headers", "time"];
+    const NAMES: [&str; 6] = ["payload", "priority", "deadline", "headers", "time", "retain"];
     if positional > 1 {
         let message = format!("publish() takes 1 positional argument but {positional} were given");
         return Err(PyTypeError::new_err(message));
@@ -245,9 +277,10 @@ fn publish_with<'py>(
         return Err(PyTypeError::new_err("publish() missing 1 required positional argument: 'payload'"));
     };
     publisher.check(py)?;
-    let [priority, deadline, headers, time] = options.map(|value| value.filter(|value| !value.is_none()));
+    let [priority, deadline, headers, time, retain] = options.map(|value| value.filter(|value| !value.is_none()));
     let time = time.map(time_of).transpose()?;
-    let with = Accompaniment { priority, deadline, headers, time };
+    let retain = retain.map_or(Ok(false), truth_of)?;
+    let with = Accompaniment { priority, deadline, headers, time, retain };
     publisher.send(payload, &with, &mut Outcome::default())
 }
 

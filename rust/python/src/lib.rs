@@ -1,7 +1,7 @@
 //! `chronofabric._core`: the Rust side of chronofabric, one submodule for each concern.
 //!
-//! The only crate that knows PyO3. Classes are frozen and safe to share between threads. The hot calls hold the interpreter
-//! only for themselves; whatever waits lets it go.
+//! The only crate that knows PyO3. Classes are frozen and safe to share between threads, also where a free-threaded interpreter
+//! has no lock. The hot calls hold the interpreter only for themselves; whatever waits lets it go.
 
 #![deny(unsafe_code)]
 
@@ -22,15 +22,20 @@ mod event_type;
 mod field;
 #[allow(unsafe_code)]
 mod filter;
+mod groups;
 mod guard;
 #[allow(unsafe_code)]
 mod hot;
+mod html;
 mod logic;
 #[allow(unsafe_code)]
 mod node;
+mod optimize;
+mod pattern;
 #[allow(unsafe_code)]
 mod payload;
 mod publisher;
+mod request;
 mod settings;
 mod subscription;
 mod timer;
@@ -44,21 +49,22 @@ fn build_profile() -> &'static str {
     if cfg!(debug_assertions) { "debug" } else { "release" }
 }
 
-// Event objects lie in cells, and not where a free-threaded interpreter wants its objects: it takes its lock back.
-#[pymodule(gil_used = true)]
+#[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     waiting::remember_main_thread(py)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(build_profile, module)?)?;
+    module.add_function(wrap_pyfunction!(html::table_of_all, module)?)?;
     bus::register(module)?;
     clock::register(module)?;
     columns::register(module)?;
     logic::register(module)?;
+    optimize::register(module)?;
     settings::register(module)?;
     // So that `import chronofabric._core.bus` finds it.
     let modules = py.import("sys")?.getattr("modules")?;
-    for name in ["bus", "clock", "columns", "logic", "settings"] {
+    for name in ["bus", "clock", "columns", "logic", "optimize", "settings"] {
         modules.set_item(format!("chronofabric._core.{name}"), module.getattr(name)?)?;
     }
     Ok(())

@@ -1,13 +1,16 @@
 //! What all objects of one node share, and what holds for the whole process: forks and threads.
 
 use crate::errors;
+use crate::groups::Groups;
 use crate::payload::Content;
+use crate::request::Requests;
 use chronofabric_bus::{BusError, Receiver, Subscription};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::Cell as Local;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 pub(crate) type Bus = chronofabric_bus::Bus<Content>;
 pub(crate) type Topic = chronofabric_bus::Topic<Content>;
@@ -52,6 +55,8 @@ pub(crate) struct Node {
     pub(crate) bus: Bus,
     /// What was closed with the node, kept for its last report.
     pub(crate) closed: Mutex<Vec<Arc<Subscription<Content>>>>,
+    pub(crate) groups: Groups,
+    pub(crate) requests: Arc<Requests>,
     forks: u32,
     pid: u32,
 }
@@ -59,7 +64,8 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(name: String, bus: Bus) -> Self {
         let forks = FORKS.load(Ordering::Relaxed);
-        Self { name, bus, closed: Mutex::default(), forks, pid: std::process::id() }
+        let (groups, requests) = (Groups::default(), Arc::new(Requests::new()));
+        Self { name, bus, closed: Mutex::default(), groups, requests, forks, pid: std::process::id() }
     }
 
     /// Refuses to work in a forked child: the threads and the waiters of the node stayed in the parent.
@@ -183,6 +189,12 @@ fn new_thread_number() -> u64 {
     number
 }
 
+/// The number of the calling thread, as [`Subscription::receiver`] has it.
+#[pyfunction]
+pub(crate) fn current_thread() -> u64 {
+    thread_number()
+}
+
 /// Whether the thread of a number, other than the calling one, still lives.
 pub(crate) fn is_other_thread(number: u64) -> bool {
     number != 0 && number != thread_number() && living(number).load(Ordering::Acquire) == number
@@ -219,10 +231,52 @@ pub(crate) fn calling() -> usize {
     CALLING.load(Ordering::Acquire)
 }
 
+/// How many threads publish without the interpreter at this moment, and, times [`FORK`], how many forks are about to happen.
+///
+/// A fork comes between two such publishes: in the middle of one, the thread may hold a lock or a slot of what the whole
+/// process shares, and the child would wait for a thread that it does not have.
+static OUTSIDE: AtomicUsize = AtomicUsize::new(0);
+const FORK: usize = 1 << 16;
+/// How long a fork waits: a publish that takes longer runs a C function, and holds nothing meanwhile.
+const FORK_WAITS: Duration = Duration::from_millis(100);
+
+/// Does what a thread does without the interpreter to what it shares with others: publish, and drop what may be Python's.
+pub(crate) fn outside<T>(body: impl FnOnce() -> T) -> T {
+    while OUTSIDE.fetch_add(1, Ordering::SeqCst) >= FORK {
+        OUTSIDE.fetch_sub(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    let result = body();
+    OUTSIDE.fetch_sub(1, Ordering::SeqCst);
+    result
+}
+
+/// Told by `os.register_at_fork` before a fork.
+#[pyfunction]
+pub(crate) fn forking(py: Python<'_>) {
+    OUTSIDE.fetch_add(FORK, Ordering::SeqCst);
+    let is_busy = || !OUTSIDE.load(Ordering::SeqCst).is_multiple_of(FORK);
+    if is_busy() {
+        detached(py, || {
+            let started = Instant::now();
+            while is_busy() && started.elapsed() < FORK_WAITS {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        });
+    }
+}
+
+/// Told by `os.register_at_fork` in the parent.
+#[pyfunction]
+pub(crate) fn fork_over() {
+    OUTSIDE.fetch_sub(FORK, Ordering::SeqCst);
+}
+
 /// Told by `os.register_at_fork` in the child: of all threads only the calling one is here, and it is the main one.
 #[pyfunction]
 pub(crate) fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    OUTSIDE.store(0, Ordering::SeqCst);
     WAITING.store(0, Ordering::Release);
     CALLING.store(0, Ordering::Release);
     crate::waiting::be_main_thread();

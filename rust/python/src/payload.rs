@@ -2,11 +2,13 @@
 
 use crate::columns::{self, Kind, Table};
 use crate::errors;
-use crate::event_type::{self, Face, incref};
+use crate::event_type::{self, Face, decref, incref};
 use chronofabric_bus::{Access, Magazine, Payload, Pool};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString, PyTuple};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -44,6 +46,13 @@ pub(crate) fn interpreter(_py: Python<'_>) -> Interpreter {
     return unsafe { chronofabric_bus::Exclusive::new() };
     #[cfg(Py_GIL_DISABLED)]
     return chronofabric_bus::Concurrent;
+}
+
+/// The access of the collector of cycles while it traverses objects: it holds the interpreter's lock, and where there is none it
+/// lets every other thread stand still that is attached.
+pub(crate) fn collector() -> chronofabric_bus::Exclusive {
+    // SAFETY: as stated; what is used without the interpreter says so (`Bus::share`), and is then not looked at.
+    unsafe { chronofabric_bus::Exclusive::new() }
 }
 
 /// A payload in one word: a pointer with its kind in the two low bits, which are zero in the pointers themselves.
@@ -90,6 +99,7 @@ pub(crate) enum Value {
 
 impl Payload for Content {
     type Headers = Py<PyDict>;
+    type Reply = crate::request::Handle;
     type Face = Face;
 
     fn pool() -> &'static Pool<Self> {
@@ -149,6 +159,15 @@ impl Payload for Content {
 
     fn share_headers(headers: &Py<PyDict>) -> Py<PyDict> {
         event_type::attached(|py| headers.clone_ref(py))
+    }
+
+    #[inline]
+    fn release(self, access: impl Access) {
+        if is_exclusive(access) && self.kind() == OBJECT {
+            let object = ManuallyDrop::new(self).pointer();
+            // SAFETY: exclusive access says that the thread holds the interpreter; the reference is given up here.
+            unsafe { decref(object.cast()) };
+        }
     }
 }
 
@@ -282,6 +301,20 @@ impl Content {
         }
     }
 
+    /// Shows the collector the reference that it holds.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.view() {
+            View::Object(object) => visit.call(object),
+            View::Record(_) => Ok(()),
+            View::Batch(payloads) => {
+                // SAFETY: the tuple lives as long as this content, and the reference is not given up here.
+                let payloads =
+                    unsafe { ManuallyDrop::new(std::mem::transmute::<*mut ffi::PyObject, Py<PyAny>>(payloads)) };
+                visit.call(&*payloads)
+            }
+        }
+    }
+
     /// The Python object, with the reference to it, where it is nothing else.
     ///
     /// # Errors
@@ -291,7 +324,7 @@ impl Content {
         if self.kind() != OBJECT {
             return Err(self);
         }
-        Ok(std::mem::ManuallyDrop::new(self).0.cast())
+        Ok(ManuallyDrop::new(self).0.cast())
     }
 }
 

@@ -4,6 +4,7 @@ use crate::columns::{self, Kind, Table};
 use crate::errors;
 use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
 use crate::payload::{Content, interpreter};
+use crate::request::{Request, Timeout};
 use crate::subscription::{Core, count, duration_ns};
 use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
 use chronofabric_bus::{Blocked, BusError, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
@@ -43,8 +44,10 @@ enum Schema {
 #[pyclass(module = "chronofabric._core.bus", frozen, subclass, weakref)]
 pub(crate) struct Publisher {
     pub(crate) topic: Arc<Topic>,
-    node: Arc<Node>,
+    pub(crate) node: Arc<Node>,
     pub(crate) priority: u8,
+    /// Whether its topic keeps each of its events for subscribers to come.
+    retain: bool,
     schema: Schema,
     arrow_schema: Option<Py<PyAny>>,
 }
@@ -55,13 +58,14 @@ pub(crate) struct Accompaniment<'a, 'py> {
     pub(crate) deadline: Option<&'a Bound<'py, PyAny>>,
     pub(crate) headers: Option<&'a Bound<'py, PyAny>>,
     pub(crate) time: Option<i64>,
+    pub(crate) retain: bool,
 }
 
 impl Accompaniment<'_, '_> {
     /// Whether there is nothing but, perhaps, a time.
     #[inline(always)]
     fn is_plain(&self) -> bool {
-        self.priority.is_none() && self.deadline.is_none() && self.headers.is_none()
+        self.priority.is_none() && self.deadline.is_none() && self.headers.is_none() && !self.retain
     }
 }
 
@@ -95,6 +99,7 @@ impl Publisher {
         name: &str,
         priority: Option<&Bound<'_, PyAny>>,
         schema: Option<&Bound<'_, PyAny>>,
+        retain: bool,
     ) -> PyResult<Self> {
         node.check(py)?;
         let priority = priority.map_or(Ok(PRIORITY_NORMAL), priority_of)?;
@@ -110,7 +115,10 @@ impl Publisher {
         };
         let topic = node.bus.topic(name).map_err(|error| node.error(py, &error))?;
         let schema = if schema.is_some() { Schema::Arrow } else { Schema::Any };
-        Ok(Self { topic, node: Arc::clone(node), priority, schema, arrow_schema })
+        if retain {
+            node.bus.retain(&topic);
+        }
+        Ok(Self { topic, node: Arc::clone(node), priority, retain, schema, arrow_schema })
     }
 
     /// Refuses what [`Publisher::event`] would, before a topic is made for it.
@@ -124,7 +132,11 @@ impl Publisher {
     }
 
     /// The event to publish, or why it is refused.
-    fn event(&self, payload: &Bound<'_, PyAny>, with: &Accompaniment<'_, '_>) -> PyResult<NewEvent<Content>> {
+    pub(crate) fn event(
+        &self,
+        payload: &Bound<'_, PyAny>,
+        with: &Accompaniment<'_, '_>,
+    ) -> PyResult<NewEvent<Content>> {
         let content = Content::new(payload).map_err(|error| self.name_topic(payload.py(), error))?;
         if self.schema == Schema::Arrow {
             self.check_schema(payload, &content)?;
@@ -134,14 +146,18 @@ impl Publisher {
 
     /// A payload, or those of a batch, with what goes beside.
     fn accompanied(&self, content: Content, with: &Accompaniment<'_, '_>) -> PyResult<NewEvent<Content>> {
-        let mut event = NewEvent { priority: self.priority, time_ns: with.time, ..NewEvent::new(content) };
+        let retain = self.retain || with.retain;
+        if with.retain {
+            self.node.bus.retain(&self.topic);
+        }
+        let mut event = NewEvent { priority: self.priority, time_ns: with.time, retain, ..NewEvent::new(content) };
         if let Some(priority) = with.priority {
             event.priority = priority_of(priority)?;
         }
         if with.deadline.is_some() || with.headers.is_some() {
             let deadline_ns = with.deadline.map(|deadline| instant_ns(&self.node, deadline)).transpose()?;
             let headers = with.headers.map(headers_of).transpose()?;
-            event.extras = Some(Box::new(Extras { deadline_ns, headers, provenance: None }));
+            event.extras = Some(Box::new(Extras { deadline_ns, headers, provenance: None, reply: None }));
         }
         Ok(event)
     }
@@ -187,7 +203,12 @@ impl Publisher {
     /// Whether it publishes from this process, and without a look at what.
     #[inline(always)]
     pub(crate) fn takes_anything(&self) -> bool {
-        self.schema == Schema::Any && !self.node.is_forked()
+        self.is_plain() && !self.node.is_forked()
+    }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.schema == Schema::Any && !self.retain
     }
 
     /// Refuses to work in a forked child.
@@ -204,7 +225,7 @@ impl Publisher {
         outcome: &mut Outcome,
     ) -> PyResult<()> {
         let py = payload.py();
-        let published = if with.is_plain() && with.time.is_none() && self.schema == Schema::Any {
+        let published = if with.is_plain() && with.time.is_none() && self.is_plain() {
             let payload = Content::new(payload).map_err(|error| self.name_topic(py, error))?;
             let event = NewEvent { priority: self.priority, ..NewEvent::new(payload) };
             self.topic.publish(interpreter(py), event, outcome).map(drop)
@@ -398,6 +419,11 @@ pub(crate) fn time_of(value: &Bound<'_, PyAny>) -> PyResult<i64> {
     number.ok_or_else(|| errors::argument(value.py(), "time", value, hint))
 }
 
+/// Whether to retain.
+pub(crate) fn truth_of(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value.extract().map_err(|_| errors::argument(value.py(), "retain", value, "it must be True or False"))
+}
+
 /// The text of a topic.
 pub(crate) fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
     topic
@@ -508,33 +534,67 @@ impl Condition for Room {
 #[pymethods]
 impl Publisher {
     #[new]
-    #[pyo3(signature = (bus, topic, *, priority = None, schema = None))]
+    #[pyo3(signature = (bus, topic, *, priority = None, schema = None, retain = false))]
     fn create(
         bus: &Bound<'_, crate::bus::Bus>,
         topic: &Bound<'_, PyAny>,
         priority: Option<&Bound<'_, PyAny>>,
         schema: Option<&Bound<'_, PyAny>>,
+        retain: bool,
     ) -> PyResult<Self> {
-        Self::new(bus.py(), &bus.get().node, topic_text(topic)?, priority, schema)
+        Self::new(bus.py(), &bus.get().node, topic_text(topic)?, priority, schema, retain)
+    }
+
+    /// Publishes a request and waits for its answer.
+    #[pyo3(
+        signature = (payload, *, timeout = Timeout::DEFAULT, priority = None, deadline = None, headers = None),
+        text_signature = "($self, payload, *, timeout='1 s', priority=None, deadline=None, headers=None)"
+    )]
+    fn request(
+        &self,
+        payload: &Bound<'_, PyAny>,
+        timeout: Timeout,
+        priority: Option<&Bound<'_, PyAny>>,
+        deadline: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        self.ask(payload, &Accompaniment { priority, deadline, headers, time: None, retain: false }, timeout)
+    }
+
+    /// Publishes a request without waiting.
+    #[pyo3(
+        signature = (payload, *, timeout = Timeout::DEFAULT, priority = None, deadline = None, headers = None),
+        text_signature = "($self, payload, *, timeout='1 s', priority=None, deadline=None, headers=None)"
+    )]
+    fn request_start(
+        &self,
+        payload: &Bound<'_, PyAny>,
+        timeout: Timeout,
+        priority: Option<&Bound<'_, PyAny>>,
+        deadline: Option<&Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Request> {
+        self.ask_start(payload, &Accompaniment { priority, deadline, headers, time: None, retain: false }, timeout)
     }
 
     /// Publishes the payloads of an iterable, one event each; says how many.
-    #[pyo3(signature = (payloads, *, priority = None, deadline = None, headers = None))]
+    #[pyo3(signature = (payloads, *, priority = None, deadline = None, headers = None, retain = false))]
     fn publish_many(
         &self,
         payloads: &Bound<'_, PyAny>,
         priority: Option<&Bound<'_, PyAny>>,
         deadline: Option<&Bound<'_, PyAny>>,
         headers: Option<&Bound<'_, PyAny>>,
+        retain: bool,
     ) -> PyResult<usize> {
         let py = payloads.py();
         self.node.check(py)?;
         if self.node.bus.is_closed() {
             return Err(self.node.error(py, &chronofabric_bus::BusError::Closed));
         }
-        let with = Accompaniment { priority, deadline, headers, time: None };
+        let with = Accompaniment { priority, deadline, headers, time: None, retain };
         let mut outcome = Outcome::default();
-        if self.takes_anything()
+        if self.schema == Schema::Any
             && let Some(all) = sequence_of_plain(payloads)
         {
             return self.send_batches(&all, &with, &mut outcome);
@@ -553,7 +613,8 @@ impl Publisher {
     }
 
     /// Publishes without waiting; what found no room comes back, to be tried again.
-    #[pyo3(signature = (payload, *, priority = None, deadline = None, headers = None, time = None))]
+    #[pyo3(signature = (payload, *, priority = None, deadline = None, headers = None, time = None, retain = false))]
+    #[allow(clippy::too_many_arguments)]
     fn publish_start(
         &self,
         payload: &Bound<'_, PyAny>,
@@ -561,11 +622,12 @@ impl Publisher {
         deadline: Option<&Bound<'_, PyAny>>,
         headers: Option<&Bound<'_, PyAny>>,
         time: Option<&Bound<'_, PyAny>>,
+        retain: bool,
     ) -> PyResult<Option<BlockedPublish>> {
         let py = payload.py();
         self.node.check(py)?;
         let time = time.map(time_of).transpose()?;
-        let event = self.event(payload, &Accompaniment { priority, deadline, headers, time })?;
+        let event = self.event(payload, &Accompaniment { priority, deadline, headers, time, retain })?;
         let mut outcome = Outcome::default();
         let published = self.topic.publish(interpreter(py), event, &mut outcome).map(drop);
         self.not_waiting(py, published, outcome)
@@ -617,7 +679,8 @@ impl BlockedPublish {
         let mut waiting = std::mem::take(&mut *crate::node::lock(&self.waiting));
         let mut left = Vec::new();
         for (deadline_ns, mut blocked) in waiting.drain(..) {
-            if blocked.retry(interpreter(py), &mut victims) {
+            let held_up = left.iter().any(|(_, before)| blocked.is_behind(before));
+            if !held_up && blocked.retry(interpreter(py), &mut victims) {
                 continue;
             }
             if now_ns >= deadline_ns {

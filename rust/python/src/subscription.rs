@@ -7,122 +7,18 @@ use crate::event_type;
 use crate::filter::filters_of;
 use crate::hot;
 use crate::node::{Event, Node, Victims, receiver};
-use crate::payload::{Content, interpreter};
+use crate::pattern::{Pattern, pattern_of};
+use crate::payload::{Content, collector, interpreter};
 use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
-use chronofabric_bus::{
-    BURST, Books, CausalCounts, Order, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake,
-};
+use chronofabric_bus::{BURST, Books, CausalCounts, Order, Overflow, Reason, SubscriptionOptions, Wake};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::pyclass::{PyTraverseError, PyVisit};
+use pyo3::types::PyDict;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) type Core = chronofabric_bus::Subscription<Content>;
-
-/// A compiled topic pattern.
-#[pyclass(module = "chronofabric._core.bus", frozen, eq, hash)]
-pub(crate) struct Pattern(pub(crate) BusPattern);
-
-impl Pattern {
-    /// What makes two patterns the same: the kind and text of each of their parts.
-    fn identity(&self) -> impl Iterator<Item = (bool, &str)> {
-        self.0.parts().iter().map(|part| (part.is_regex(), part.text()))
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.identity().eq(other.identity())
-    }
-}
-
-impl std::hash::Hash for Pattern {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.identity().for_each(|part| part.hash(state));
-    }
-}
-
-#[pymethods]
-impl Pattern {
-    #[new]
-    fn new(text: &Bound<'_, PyAny>) -> PyResult<Self> {
-        pattern_of(text).map(Self)
-    }
-
-    /// The text it was made from.
-    #[getter]
-    fn text(&self) -> &str {
-        self.0.text()
-    }
-
-    /// Whether it is a regular expression.
-    #[getter]
-    fn is_regex(&self) -> bool {
-        self.0.is_regex()
-    }
-
-    /// Whether a topic belongs to the set.
-    fn matches(&self, topic: &str) -> bool {
-        self.0.matches(topic)
-    }
-
-    fn __str__(&self) -> &str {
-        self.0.text()
-    }
-
-    fn __repr__(&self) -> String {
-        let parts: Vec<_> = self
-            .identity()
-            .map(|(is_regex, text)| format!("{}({text:?})", if is_regex { "regex" } else { "Pattern" }))
-            .collect();
-        if parts.len() == 1 { parts.concat() } else { format!("union([{}])", parts.join(", ")) }
-    }
-
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
-        let module = py.import("chronofabric._core")?.getattr("bus")?;
-        let parts = self.0.parts();
-        if parts.len() == 1 {
-            let maker = if self.0.is_regex() { "regex" } else { "Pattern" };
-            return Ok((module.getattr(maker)?, PyTuple::new(py, [self.0.text()])?));
-        }
-        let parts: Vec<_> = parts.iter().map(|part| Self(part.clone())).collect();
-        Ok((module.getattr("union")?, PyTuple::new(py, [PyList::new(py, parts)?])?))
-    }
-}
-
-/// The union of several patterns: each matching event once.
-#[pyfunction]
-pub(crate) fn union(patterns: &Bound<'_, PyAny>) -> PyResult<Pattern> {
-    pattern_of(patterns).map(Pattern)
-}
-
-/// A pattern from a regular expression that must match whole topics.
-#[pyfunction]
-pub(crate) fn regex(text: &Bound<'_, PyAny>) -> PyResult<Pattern> {
-    let py = text.py();
-    BusPattern::regex(&pattern_text(text)?).map(Pattern).map_err(|error| errors::from_bus(py, &error))
-}
-
-/// The text of a pattern.
-fn pattern_text(object: &Bound<'_, PyAny>) -> PyResult<String> {
-    let hint = "it must be a text such as 'plant/*/temperature' or cf.regex('...')";
-    object.extract().map_err(|_| errors::argument(object.py(), "pattern", object, hint))
-}
-
-/// A pattern, its text, or several of either, which together are one.
-pub(crate) fn pattern_of(object: &Bound<'_, PyAny>) -> PyResult<BusPattern> {
-    if let Ok(pattern) = object.cast::<Pattern>() {
-        return Ok(pattern.get().0.clone());
-    }
-    let py = object.py();
-    if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
-        let patterns = object.try_iter()?.map(|each| pattern_of(&each?)).collect::<PyResult<Vec<_>>>()?;
-        return BusPattern::any(patterns)
-            .ok_or_else(|| errors::argument(py, "pattern", object, "give at least one pattern; '**' is every topic"));
-    }
-    BusPattern::parse(&pattern_text(object)?).map_err(|error| errors::from_bus(py, &error))
-}
 
 /// The receiving end; subclassed in Python, which adds the asynchronous forms.
 #[pyclass(module = "chronofabric._core.bus", frozen, subclass, weakref)]
@@ -131,6 +27,10 @@ pub(crate) struct Subscription {
     pub(crate) node: Arc<Node>,
     /// How many events had been received when somebody last began to wait.
     received: AtomicU64,
+    /// The group whose subscription it shares.
+    group: Option<Box<str>>,
+    /// Whether it was closed by itself; others of its group may go on.
+    left: AtomicBool,
 }
 
 /// Waits until a subscription has something to do.
@@ -139,6 +39,7 @@ pub(crate) struct Subscription {
 /// does not pause: taking the interpreter at the first event would only mean to sleep until the publisher lets it go, and
 /// waking from that sleep costs as much as receiving a thousand events.
 struct Ready<'a> {
+    subscription: &'a Subscription,
     core: &'a Core,
     /// How long it is awake for a burst; none where none is expected.
     burst: Option<Duration>,
@@ -162,26 +63,26 @@ impl<'a> Ready<'a> {
         let capacity = core.options().capacity as u64;
         let is_burst = at_once >= (capacity.min(BURST) / BURST_SHARE).max(BURST_MIN);
         let burst = is_burst.then(|| BURST_EACH.saturating_mul(at_once.try_into().unwrap_or(u32::MAX)).min(PATIENCE));
-        Self { core, burst, pending: 0, since: Instant::now() }
+        Self { subscription, core, burst, pending: 0, since: Instant::now() }
     }
 }
 
 impl Condition for Ready<'_> {
     fn check(&mut self, _py: Python<'_>) -> bool {
-        self.core.is_ready()
+        self.subscription.is_ready()
     }
     fn is_true(&self) -> bool {
-        self.core.is_ready()
+        self.subscription.is_ready()
     }
     fn glance(&mut self) -> bool {
-        let ready = self.core.is_ready();
+        let ready = self.subscription.is_ready();
         if !ready || self.burst.is_none() {
             return ready;
         }
         let pending = self.core.pending();
         // A full ring is not enough: the publisher notices it with its next event, and only then lets the interpreter go.
         let waiting = self.core.waiting().publishers.load(Ordering::Relaxed) > 0;
-        if self.core.is_closed() || waiting {
+        if self.subscription.is_closed() || waiting {
             return true;
         }
         if pending != self.pending {
@@ -196,7 +97,7 @@ impl Condition for Ready<'_> {
     fn waits(&self, waits: bool) {
         let waiting = self.core.waiting();
         count(&waiting.receivers, waits);
-        if waits && !self.core.is_ready() {
+        if waits && !self.subscription.is_ready() {
             // It has caught up: worth waiting for.
             waiting.impatient.store(false, Ordering::Relaxed);
         }
@@ -231,7 +132,20 @@ pub(crate) enum Received {
 impl Subscription {
     #[inline(always)]
     pub(crate) fn try_receive(&self, py: Python<'_>) -> Option<Event> {
+        if self.left.load(Ordering::Relaxed) {
+            return None;
+        }
         self.core.try_receive(interpreter(py), receiver(), || self.node.bus.source().now_ns())
+    }
+
+    /// Whether nothing more can be received by it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.left.load(Ordering::Relaxed) || self.core.is_closed()
+    }
+
+    /// Whether receiving would not wait.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.left.load(Ordering::Relaxed) || self.core.is_ready()
     }
 
     pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Received> {
@@ -247,7 +161,7 @@ impl Subscription {
     fn next_waiting(&self, py: Python<'_>, deadline_ns: Option<i64>) -> PyResult<Received> {
         loop {
             // Before the last look: what was accepted before the end is still handed out.
-            let closed = self.core.is_closed();
+            let closed = self.is_closed();
             if let Some(event) = self.try_receive(py) {
                 return Ok(Received::Event(event));
             }
@@ -294,7 +208,8 @@ fn count_of(value: &Bound<'_, PyAny>, argument: &str, least: usize) -> PyResult<
 impl Subscription {
     #[new]
     #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order,
-                        condition = None, sample = None, rate_limit = None, throttle_ns = None, debounce_ns = None))]
+                        history, group = None, condition = None, sample = None, rate_limit = None, throttle_ns = None,
+                        debounce_ns = None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         bus: &Bound<'_, crate::bus::Bus>,
@@ -306,6 +221,8 @@ impl Subscription {
         block_timeout_ns: i64,
         dead_letters_max: usize,
         order: &Bound<'_, PyAny>,
+        history: usize,
+        group: Option<&str>,
         condition: Option<&Bound<'_, PyAny>>,
         sample: Option<u64>,
         rate_limit: Option<(i64, u32)>,
@@ -332,12 +249,23 @@ impl Subscription {
             _ => return Err(errors::argument(py, "order", order, "it must be 'publisher' or 'causal'")),
         };
         let pattern = pattern_of(pattern)?;
-        let name: Box<str> = if name.is_empty() { pattern.text().into() } else { name.into() };
-        let filters = filters_of(condition, sample, rate_limit, throttle_ns, debounce_ns, &name)?;
-        let options =
-            SubscriptionOptions { name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order };
-        let core = node.bus.subscribe_filtered(pattern, options, filters).map_err(|error| node.error(py, &error))?;
-        Ok(Self { core, node, received: AtomicU64::new(0) })
+        let name: Box<str> = if name.is_empty() { group.unwrap_or(pattern.text()).into() } else { name.into() };
+        let (filters, terms) = filters_of(condition, sample, rate_limit, throttle_ns, debounce_ns, &name)?;
+        let options = SubscriptionOptions {
+            name,
+            capacity,
+            capacity_bytes,
+            overflow,
+            block_timeout_ns,
+            dead_letters_max,
+            order,
+            history,
+        };
+        let core = match group {
+            Some(group) => node.join(py, group, pattern, options, filters, terms)?,
+            None => node.bus.subscribe_filtered(pattern, options, filters).map_err(|error| node.error(py, &error))?,
+        };
+        Ok(Self { core, node, received: AtomicU64::new(0), group: group.map(Into::into), left: AtomicBool::new(false) })
     }
 
     /// The next event; waits for it.
@@ -367,7 +295,7 @@ impl Subscription {
     /// The next event if there is one now.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.node.check(py)?;
-        let closed = self.core.is_closed();
+        let closed = self.is_closed();
         match self.try_receive(py) {
             Some(event) => event_type::create(py, event).map(Some),
             None if closed => Err(self.closed_error(py)),
@@ -430,13 +358,24 @@ impl Subscription {
     /// Whether it or its fabric was closed.
     #[getter]
     fn closed(&self) -> bool {
-        self.core.is_closed()
+        self.is_closed()
     }
 
     /// Whether receiving would not wait.
     #[getter]
     fn ready(&self) -> bool {
-        self.core.is_ready()
+        self.is_ready()
+    }
+
+    /// The group whose events it shares; `None` where it has all for itself.
+    #[getter]
+    fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    /// Says that the thread of a number is going to receive, before it has.
+    fn serve_in(&self, receiver: u64) {
+        self.core.serve_in(receiver);
     }
 
     /// How many events wait.
@@ -542,6 +481,28 @@ impl Subscription {
         Ok(())
     }
 
+    /// Shows the collector what this subscription alone keeps. Every object that Python has of a subscription is the only one.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let mut shown = Ok(());
+        if self.node.is_forked() {
+            return shown;
+        }
+        self.core.look_at_own(collector(), |event| {
+            if shown.is_ok() {
+                shown = event.payload().map_or(Ok(()), |payload| payload.traverse(&visit));
+            }
+            if shown.is_ok() {
+                shown = visit.call(event.headers());
+            }
+        });
+        shown
+    }
+
+    /// Nobody can receive from it any more.
+    fn __clear__(&self) {
+        self.abandon();
+    }
+
     /// Waits until it has something to do or is closed; `False` when the timeout passed.
     #[pyo3(signature = (timeout_ns = None))]
     fn wait_ready(&self, py: Python<'_>, timeout_ns: Option<i64>) -> PyResult<bool> {
@@ -554,22 +515,39 @@ impl Subscription {
 impl Subscription {
     fn take_batch(&self, py: Python<'_>, limit: usize) -> Batch {
         let now_ns = || self.node.bus.source().now_ns();
+        let limit = if self.left.load(Ordering::Relaxed) { 0 } else { limit };
         Batch::new(self.core.try_receive_many(interpreter(py), receiver(), limit, now_ns))
     }
 
     fn leave(&self) {
-        let mut victims = Victims::new();
-        self.node.bus.unsubscribe(&self.core, Reason::Unsubscribed, &mut victims);
+        if self.left.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match &self.group {
+            Some(group) => self.node.leave_group(group, &self.core),
+            None => self.node.bus.unsubscribe(&self.core, Reason::Unsubscribed, &mut Victims::new()),
+        }
+    }
+
+    /// A subscription that nobody can receive from any more is left, and its dead letters go with it.
+    fn abandon(&self) {
+        // In a forked child a lock may be held by a thread that does not exist here.
+        if self.node.is_forked() {
+            return;
+        }
+        if !self.is_closed() {
+            self.leave();
+        }
+        // Those of a group belong to its other members, too.
+        if self.core.is_closed() {
+            drop(self.core.take_dead_letters(usize::MAX));
+        }
     }
 }
 
 impl Drop for Subscription {
-    /// A subscription that nobody can receive from any more is left.
     fn drop(&mut self) {
-        // In a forked child a lock may be held by a thread that does not exist here.
-        if !self.node.is_forked() && !self.core.is_closed() {
-            self.leave();
-        }
+        self.abandon();
     }
 }
 
@@ -602,6 +580,10 @@ pub(crate) struct Batches {
 
 #[pymethods]
 impl Batches {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.subscription)
+    }
+
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
@@ -610,7 +592,7 @@ impl Batches {
         let subscription = self.subscription.get();
         subscription.node.check(py)?;
         loop {
-            let closed = subscription.core.is_closed();
+            let closed = subscription.is_closed();
             let batch = subscription.take_batch(py, self.size);
             if !batch.is_empty() {
                 return Ok(Some(batch));

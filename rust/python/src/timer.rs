@@ -1,7 +1,7 @@
 //! A native source of ticks: a Rust thread that publishes at a fixed rate and never asks for the interpreter.
 
 use crate::bus::Bus;
-use crate::node::{Node, Outcome, Topic, detached, lock, spawn};
+use crate::node::{Node, Outcome, Topic, detached, lock, outside, spawn};
 use crate::payload::{Content, Record, Value};
 use chronofabric_bus::{Concurrent, NewEvent, Reason};
 use pyo3::prelude::*;
@@ -110,13 +110,19 @@ impl Shared {
                 ("lateness_ns", Value::Integer(lateness_ns)),
                 ("missed", Value::Integer(missed)),
             ]);
-            match self.topic.publish(Concurrent, NewEvent::new(Content::of_record(record)), &mut outcome) {
+            let published = outside(|| {
+                let event = NewEvent::new(Content::of_record(record));
+                let published = self.topic.publish(Concurrent, event, &mut outcome);
+                // Releasing a Python object here defers it to a thread that has the interpreter.
+                outcome.victims.clear();
+                outcome.unwanted.clear();
+                published
+            });
+            match published {
                 Ok(_) => self.published.fetch_add(1, Ordering::Relaxed),
                 Err(_) if self.stopped() => return,
                 Err(_) => self.errors.fetch_add(1, Ordering::Relaxed),
             };
-            // Releasing a Python object here defers it to a thread that has the interpreter.
-            outcome.victims.clear();
             self.wait_for_room(&mut outcome);
             tick += 1 + missed;
         }
@@ -129,15 +135,15 @@ impl Shared {
         for mut blocked in outcome.blocked.drain(..) {
             let deadline_ns = started_ns.saturating_add(blocked.subscription().options().block_timeout_ns);
             let mut pause = std::time::Duration::from_micros(20);
-            while !blocked.retry(Concurrent, &mut outcome.victims) {
+            while !outside(|| blocked.retry(Concurrent, &mut outcome.victims)) {
                 if source.now_ns() >= deadline_ns || self.stopped() {
-                    blocked.give_up(Reason::Timeout, &mut outcome.victims);
+                    outside(|| blocked.give_up(Reason::Timeout, &mut outcome.victims));
                     break;
                 }
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(std::time::Duration::from_millis(1));
             }
         }
-        outcome.victims.clear();
+        outside(|| outcome.victims.clear());
     }
 }

@@ -11,6 +11,7 @@ use crate::node::{Node, detached, lock, thread_ident};
 use crate::subscription::{Core, Subscription};
 use chronofabric_bus::Wake;
 use pyo3::prelude::*;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -47,6 +48,11 @@ pub(crate) fn be_main_thread() {
     MAIN_THREAD.store(thread_ident(), Ordering::Relaxed);
 }
 
+/// Whether the calling thread is the one that runs signal handlers.
+pub(crate) fn in_main_thread() -> bool {
+    thread_ident() == MAIN_THREAD.load(Ordering::Relaxed)
+}
+
 /// A place for one thread to sleep.
 pub(crate) struct Parker {
     woken: AtomicBool,
@@ -80,6 +86,13 @@ impl Parker {
 
 thread_local! {
     static PARKER: Arc<Parker> = Parker::here();
+    static HANDED_OVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that somebody was woken whom the next wait of this thread depends on, as one who asks and one who answers do on each
+/// other by turns. That wait begins by letting others run: who was woken may be meant to run on this very core.
+pub(crate) fn hand_over() {
+    HANDED_OVER.set(true);
 }
 
 /// Something to wait for.
@@ -126,7 +139,7 @@ pub(crate) fn wait(
     deadline_ns: Option<i64>,
 ) -> PyResult<bool> {
     let source = node.bus.source();
-    let main = thread_ident() == MAIN_THREAD.load(Ordering::Relaxed);
+    let main = in_main_thread();
     let longest = condition.slice().min(if main { SIGNAL_SLICE } else { UNTIL_WOKEN });
     let parker: Arc<Parker> = PARKER.with(Arc::clone);
     let wake: Arc<dyn Wake> = Arc::<Parker>::clone(&parker);
@@ -149,7 +162,13 @@ pub(crate) fn wait(
             None => longest,
         };
         condition.waits(true);
-        detached(py, || wait_detached(condition, &parker, spins, slice));
+        let hands_over = HANDED_OVER.take();
+        detached(py, || {
+            if hands_over {
+                std::thread::yield_now();
+            }
+            wait_detached(condition, &parker, spins, slice);
+        });
         condition.waits(false);
         condition.disarm(&wake);
         if main {
@@ -216,7 +235,10 @@ pub(crate) struct Wakeups {
 struct Shared {
     inbox: Mutex<Inbox>,
     changed: Condvar,
-    notify: OnceLock<Notify>,
+    #[cfg(unix)]
+    stream: OnceLock<Stream>,
+    /// Called instead, also where a loop was offered the stream and could not watch it.
+    callable: OnceLock<Py<PyAny>>,
 }
 
 #[derive(Default)]
@@ -228,13 +250,11 @@ struct Inbox {
     sleepers: usize,
 }
 
-enum Notify {
-    #[cfg(unix)]
-    Stream {
-        read: std::os::unix::net::UnixStream,
-        write: std::os::unix::net::UnixStream,
-    },
-    Callable(Py<PyAny>),
+/// What is written at one end makes the other one readable.
+#[cfg(unix)]
+struct Stream {
+    read: std::os::unix::net::UnixStream,
+    write: std::os::unix::net::UnixStream,
 }
 
 impl Wake for Shared {
@@ -250,24 +270,39 @@ impl Wake for Shared {
         if sleepers > 0 {
             self.changed.notify_all();
         }
-        match self.notify.get() {
-            #[cfg(unix)]
-            Some(Notify::Stream { write, .. }) => {
-                use std::io::Write;
-                // A full pipe already wakes the loop.
-                let _ = (&*write).write(&[1]);
-            }
-            Some(Notify::Callable(callable)) => {
-                // Where the interpreter ends, nobody waits any more.
-                let _ = Python::try_attach(|py| {
-                    if let Err(error) = callable.call0(py) {
-                        // The loop was closed; whoever waited on it is gone.
-                        error.write_unraisable(py, None);
-                    }
-                });
-            }
-            None => {}
+        if let Some(callable) = self.callable.get() {
+            // Where the interpreter ends, nobody waits any more.
+            let _ = Python::try_attach(|py| {
+                if let Err(error) = callable.call0(py) {
+                    // The loop was closed; whoever waited on it is gone.
+                    error.write_unraisable(py, None);
+                }
+            });
+            return;
         }
+        #[cfg(unix)]
+        if let Some(Stream { write, .. }) = self.stream.get() {
+            use std::io::Write;
+            // A full pipe already wakes the loop.
+            let _ = (&*write).write(&[1]);
+        }
+    }
+}
+
+impl Shared {
+    /// Whether there is a number to take before long, as there is where one asks again whom this thread has just answered.
+    fn comes_soon(&self) -> bool {
+        std::thread::yield_now();
+        let started = Instant::now();
+        while spins() > 0 && started.elapsed() < AWAKE {
+            if !lock(&self.inbox).tokens.is_empty() {
+                return true;
+            }
+            for _ in 0..PAUSES {
+                std::hint::spin_loop();
+            }
+        }
+        false
     }
 }
 
@@ -295,14 +330,14 @@ impl Wakeups {
 
     /// Registers a subscription under a number, for the next time it has something to do.
     fn watch(&self, subscription: &Bound<'_, Subscription>, token: u64) {
-        let subscription = &subscription.get().core;
-        let wake = self.wake();
-        subscription.items().arm(Arc::clone(&wake), token);
+        let subscription = subscription.get();
+        let (items, wake) = (subscription.core.items(), self.wake());
+        items.arm(Arc::clone(&wake), token);
         if subscription.is_ready() {
-            subscription.items().disarm(&wake, token);
+            items.disarm(&wake, token);
             wake.wake(token);
-        } else if let Some(due_ns) = subscription.due_ns() {
-            lock(&self.shared.inbox).due.push((due_ns, token, Arc::clone(subscription)));
+        } else if let Some(due_ns) = subscription.core.due_ns() {
+            lock(&self.shared.inbox).due.push((due_ns, token, Arc::clone(&subscription.core)));
         }
     }
 
@@ -322,6 +357,16 @@ impl Wakeups {
         blocked.get().disarm(&self.wake(), token);
     }
 
+    /// Registers a request that waits for its answer.
+    fn watch_answer(&self, request: &Bound<'_, crate::request::Request>, token: u64) {
+        request.get().arm(&self.wake(), token);
+    }
+
+    /// Takes the registration of a request back.
+    fn unwatch_answer(&self, request: &Bound<'_, crate::request::Request>, token: u64) {
+        request.get().disarm(&self.wake(), token);
+    }
+
     /// Wakes who waits here, with a number of the caller's choice.
     fn wake_with(&self, token: u64) {
         self.shared.wake(token);
@@ -335,7 +380,11 @@ impl Wakeups {
                 return Ok(tokens);
             }
             let slice = self.until_due().map_or(SLICE, |left| left.min(SLICE));
+            let hands_over = HANDED_OVER.take();
             detached(py, || {
+                if hands_over && self.shared.comes_soon() {
+                    return;
+                }
                 let mut inbox = lock(&self.shared.inbox);
                 inbox.sleepers += 1;
                 let waited = self.shared.changed.wait_timeout_while(inbox, slice, |inbox| inbox.tokens.is_empty());
@@ -348,7 +397,7 @@ impl Wakeups {
     /// The numbers that have something to do now; also empties the file descriptor.
     fn take(&self) -> Vec<u64> {
         #[cfg(unix)]
-        if let Some(Notify::Stream { read, .. }) = self.shared.notify.get() {
+        if let Some(Stream { read, .. }) = self.shared.stream.get() {
             use std::io::Read;
             let mut bytes = [0; 64];
             while matches!((&*read).read(&mut bytes), Ok(count) if count == bytes.len()) {}
@@ -382,20 +431,20 @@ impl Wakeups {
     #[cfg(unix)]
     fn fileno(&self) -> PyResult<i32> {
         use std::os::fd::AsRawFd;
-        if self.shared.notify.get().is_none() {
+        if self.shared.stream.get().is_none() {
             let (read, write) = std::os::unix::net::UnixStream::pair()?;
             read.set_nonblocking(true)?;
             write.set_nonblocking(true)?;
-            let _ = self.shared.notify.set(Notify::Stream { read, write });
+            let _ = self.shared.stream.set(Stream { read, write });
         }
-        match self.shared.notify.get() {
-            Some(Notify::Stream { read, .. }) => Ok(read.as_raw_fd()),
-            _ => Err(pyo3::exceptions::PyOSError::new_err("these wake-ups call a callable instead")),
+        match self.shared.stream.get() {
+            Some(Stream { read, .. }) => Ok(read.as_raw_fd()),
+            None => Err(pyo3::exceptions::PyOSError::new_err("no stream could be kept")),
         }
     }
 
     /// A callable to call, from whatever thread, when there is a number to take.
     fn call(&self, callable: Py<PyAny>) {
-        let _ = self.shared.notify.set(Notify::Callable(callable));
+        let _ = self.shared.callable.set(callable);
     }
 }

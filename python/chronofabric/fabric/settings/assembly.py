@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def build(settings: RunSettings) -> Fabric:
-    """Build the node that a run file describes. It is not started.
+    r"""Build the node that a run file describes. It is not started.
 
     Parameters
     ----------
@@ -24,6 +24,18 @@ def build(settings: RunSettings) -> Fabric:
     ------
     ChronofabricError
         Something changed since the file was checked: a data file that is gone, for instance.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from chronofabric.fabric.settings import build, load
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "plant.toml")
+    ...     _ = file.write_text('node.name = "plant"\n[[source]]\nkind = "timer"\ntopic = "tick"\nrate = "10 Hz"')
+    ...     fabric = build(load(file))
+    >>> fabric
+    Fabric('plant', clock='counter', topics=0, open)
     """
     from chronofabric.fabric.node import Fabric
 

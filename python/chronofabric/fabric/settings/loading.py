@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,6 +160,9 @@ class _Loading:
             self._places.report(path, "the name of a file has no zero byte", "choose another name")
             return False
         try:
+            # Newer versions of Python take a name that cannot be looked for to be that of no file.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                file.stat()
             return check(path, file)
         except OSError as error:
             # The name is too long, or a folder on the way may not be read.

@@ -74,6 +74,18 @@ class ColumnsSink:
     Notes
     -----
     At most 1 024 columns: payloads with ever new fields belong into an `NdjsonSink`.
+
+    Examples
+    --------
+    >>> import tempfile, chronofabric as cf, pyarrow.parquet
+    >>> from chronofabric.fabric.sinks import ColumnsSink
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fabric = cf.Fabric("plant")
+    ...     sink = fabric.add_sink(ColumnsSink(f"{folder}/plant.parquet", topics="plant/**"))
+    ...     with fabric:
+    ...         fabric.publish("plant/7/temperature", {"degrees": 21.5})
+    ...     pyarrow.parquet.read_table(f"{folder}/plant.parquet").num_rows
+    1
     """
 
     def __init__(

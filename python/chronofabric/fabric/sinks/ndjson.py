@@ -44,6 +44,19 @@ class NdjsonSink:
         Events written.
     lost : int
         Events accepted but not written because the file could not be.
+
+    Examples
+    --------
+    >>> import tempfile, chronofabric as cf
+    >>> from chronofabric.fabric.sinks import NdjsonSink
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fabric = cf.Fabric("plant")
+    ...     sink = fabric.add_sink(NdjsonSink(f"{folder}/plant.ndjson", topics="plant/**"))
+    ...     with fabric:
+    ...         fabric.publish_many("plant/7/temperature", [21.5, 21.6])
+    ...     fabric.report().sinks[0]["written"]
+    2
+    2
     """
 
     def __init__(

@@ -81,11 +81,11 @@ class Sink(Protocol):
         ...
 
     def open(self, node: Any) -> None:
-        """Get ready; called once before the first event."""
+        """Get ready; called once before the first event, with the `node` that it belongs to."""
         ...
 
     def write(self, events: Sequence[RecordedEvent]) -> None:
-        """Take events, in the order of their arrival."""
+        """Take some `events`, in the order of their arrival."""
         ...
 
     def close(self) -> None:

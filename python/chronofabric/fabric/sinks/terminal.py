@@ -48,6 +48,18 @@ class TerminalSink:
         Events printed.
     left_out : int
         Events not printed because of the limit.
+
+    Examples
+    --------
+    >>> import io, chronofabric as cf
+    >>> from chronofabric.fabric.sinks import TerminalSink
+    >>> shown = io.StringIO()
+    >>> fabric = cf.Fabric("plant")
+    >>> sink = fabric.add_sink(TerminalSink(topics="plant/**", stream=shown))
+    >>> with fabric:
+    ...     fabric.publish("plant/7/temperature", 21.5)
+    >>> "plant/7/temperature" in shown.getvalue()
+    True
     """
 
     def __init__(

@@ -50,7 +50,7 @@ REORDER_ROWS_EVENTS = 1_024
 
 
 class FileSource:
-    """Publishes the rows of a file, each as a dict of its columns.
+    r"""Publishes the rows of a file, each as a dict of its columns.
 
     Parameters
     ----------
@@ -94,6 +94,22 @@ class FileSource:
     -----
     In CSV an empty value is left out of the payload, as a null is in columns; a number with a leading zero stays a
     text.
+
+    Examples
+    --------
+    >>> import tempfile, chronofabric as cf
+    >>> from pathlib import Path
+    >>> from chronofabric.fabric.sources import FileSource
+    >>> fabric = cf.Fabric("replay", clock=cf.SimulatedClock())
+    >>> rows = fabric.subscribe("plant/7")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "plant.csv")
+    ...     _ = file.write_text("time,degrees\n2026-01-01T00:00:00,21.5\n2026-01-01T00:00:01,21.6\n")
+    ...     source = fabric.add_source(FileSource(file, topic="plant/7", time="time", speed="max"))
+    ...     with fabric:
+    ...         fabric.run()
+    ...         [event.payload for event in rows.poll_batch(10)]
+    [{'degrees': 21.5}, {'degrees': 21.6}]
     """
 
     finite = True

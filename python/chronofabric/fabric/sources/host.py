@@ -66,6 +66,17 @@ class HostSource:
     ------
     ArgumentError
         If a rate is too high, or a process id is not a positive integer.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> from chronofabric.fabric.sources import HostSource
+    >>> fabric = cf.Fabric("watch")
+    >>> loads = fabric.subscribe("host/cpu")
+    >>> source = fabric.add_source(HostSource(rate="100 Hz"))
+    >>> with fabric:
+    ...     loads.receive(timeout="10 s").topic
+    'host/cpu'
     """
 
     finite = False

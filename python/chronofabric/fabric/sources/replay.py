@@ -36,6 +36,20 @@ class ReplaySource:
     ------
     ArgumentError
         If there is no source, or their speeds differ.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from chronofabric.fabric.sources import FileSource, ReplaySource
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = [Path(folder, name) for name in ("a.ndjson", "b.ndjson")]
+    ...     for file, second in zip(files, (2, 1), strict=True):
+    ...         _ = file.write_text(f'{{"time": {second}, "from": "{file.stem}"}}')
+    ...     options = {"topic": "plant", "time": "time", "time_format": "s", "speed": "max"}
+    ...     merged = ReplaySource([FileSource(file, **options) for file in files])
+    ...     [payload for time, topic, payload in merged.rows()]
+    [{'from': 'b'}, {'from': 'a'}]
     """
 
     finite = True

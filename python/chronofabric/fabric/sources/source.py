@@ -31,7 +31,7 @@ class Node(Protocol):
         ...
 
     def publish(self, topic: str, payload: object, *, time: int | None = None) -> object:
-        """Publish one event; `time` is the recorded one, None takes the node's own."""
+        """Publish a `payload` on a `topic`; `time` is the recorded one, None takes the node's own."""
         ...
 
 
@@ -49,7 +49,7 @@ class Source(Protocol):
         ...
 
     def run(self, node: Node, stop: StopToken) -> None:
-        """Publish until the end, or until `stop` is set; then return within 100 ms."""
+        """Publish into a `node` until the end, or until `stop` is set; then return within 100 ms."""
         ...
 
 

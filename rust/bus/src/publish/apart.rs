@@ -9,14 +9,6 @@ use crate::sync::full_fence;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-impl<P: Payload> Parts<P> {
-    /// The same for another cell, with another payload if there is one.
-    pub(super) fn share(&self, payload: Option<P>) -> Self {
-        let extras = self.extras.as_ref().map(|extras| extras.share());
-        Self { payload: payload.unwrap_or_else(|| self.payload.part(0)), extras, ..*self }
-    }
-}
-
 /// A subscription that gets an event.
 pub(super) struct Wanted<'a, P: Payload> {
     pub(super) subscription: &'a Arc<Subscription<P>>,
@@ -49,7 +41,10 @@ impl<P: Payload> Topic<P> {
             let last = apart.len() - 1;
             for (place, Wanted { subscription, payload }) in apart.into_iter().enumerate() {
                 let whole = if place == last && payload.is_none() && together.is_empty() { rest.take() } else { None };
-                let shared = || rest.as_ref().map(|parts| parts.share(payload));
+                let shared = || {
+                    let parts = rest.as_ref()?;
+                    Some(payload.map_or_else(|| parts.share(), |payload| parts.share_with(payload)))
+                };
                 let Some(mut parts) = whole.or_else(shared) else { continue };
                 if subscription.causal().is_none() {
                     let share = Share::new(Concurrent, &self.info, parts);
@@ -99,11 +94,18 @@ pub(super) fn offer<P: Payload>(
         rest: Some(rest),
     };
     if let Some(filter) = subscription.publishing_filter().filter(|filter| filter.debounces()) {
-        let deferred = subscription.defer(filter, share, entered_ns, &mut outcome.victims);
-        outcome.blocked.extend(deferred.full.into_iter().map(blocked));
+        let Outcome { victims, blocked: waiting, .. } = outcome;
+        let held_up = |priority| waiting.iter().any(|before| before.is_for(subscription, priority));
+        let deferred = subscription.defer(filter, share, entered_ns, held_up, victims);
+        waiting.extend(deferred.full.into_iter().map(blocked));
         return deferred.wakes || subscription.is_closed();
     }
-    if let Offer::Full(rest) = subscription.offer(Concurrent, share, priority, &mut outcome.victims) {
+    let offered = if outcome.holds_up(subscription, priority) {
+        Offer::Full(share)
+    } else {
+        subscription.offer(Concurrent, share, priority, &mut outcome.victims)
+    };
+    if let Offer::Full(rest) = offered {
         outcome.blocked.push(blocked(rest));
     }
     true

@@ -2,13 +2,16 @@
 //!
 //! Content is judged first, while nothing is held. What filters remember they are asked once the event has its time. Only
 //! who wants the event is then reckoned with: an event that nobody wants fills no cell and wakes nobody.
+//!
+//! Most often there is nothing but content to judge, and a glance suffices, which runs no foreign code: then publishing
+//! with exclusive access stays exclusive.
 
 use super::apart::{Wanted, offer, settle};
-use super::{Blocked, NewEvent, Observed, Outcome, Route, Topic};
+use super::{NewEvent, Observed, Outcome, Route, Topic, Unfinished, offer_unusually};
 use crate::cell::{Contents, Parts, Payload, Share, Shares};
 use crate::error::BusError;
-use crate::ring::Concurrent;
-use crate::subscription::{Filter, Judgement, Subscription};
+use crate::ring::{Access, Concurrent};
+use crate::subscription::{Judgement, Subscription};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -22,17 +25,19 @@ impl<P: Payload> Route<P> {
         if !self.filtered {
             return Judgements::new();
         }
+        self.subscriptions.iter().map(|subscription| subscription.judge(payload, None)).collect()
+    }
+
+    /// As [`Route::judge`], where an event was judged for the subscriptions of another route before.
+    #[cold]
+    pub(super) fn judge_further(&self, before: &Self, judged: Judgements<P>, payload: &P) -> Judgements<P> {
+        if !self.filtered {
+            return Judgements::new();
+        }
+        let mut judged: SmallVec<[_; 2]> = before.subscriptions.iter().zip(judged).collect();
         let judge = |subscription: &Arc<Subscription<P>>| {
-            let mut judgement = match subscription.publishing_filter() {
-                Some(filter) => filter.judge(payload, None),
-                None => Judgement::Matches,
-            };
-            if self.measured
-                && let Judgement::MatchesInPart(part) = &mut judgement
-            {
-                part.measure();
-            }
-            judgement
+            let place = judged.iter().position(|(other, _)| Arc::ptr_eq(other, subscription));
+            place.map_or_else(|| subscription.judge(payload, None), |place| judged.swap_remove(place).1)
         };
         self.subscriptions.iter().map(judge).collect()
     }
@@ -68,6 +73,59 @@ impl<P: Payload> Topic<P> {
         self.push_apart(wanted, parts, entered_ns, outcome);
     }
 
+    /// As [`Topic::publish_payload`] where subscriptions have filters, as long as a glance suffices; otherwise the payload
+    /// comes back.
+    #[inline(never)]
+    pub(super) fn publish_at_a_glance<A: Access>(
+        &self,
+        access: A,
+        payload: P,
+        priority: u8,
+    ) -> Result<Option<Unfinished<P>>, P> {
+        let Some(route) = self.route_under_lock::<A>().filter(|route| route.exclusive_at_a_glance) else {
+            return Err(payload);
+        };
+        if self.is_closed() {
+            return Err(payload);
+        }
+        let mut wanted: SmallVec<[&Arc<Subscription<P>>; 4]> = SmallVec::new();
+        for subscription in &route.subscriptions {
+            match subscription.publishing_filter().map_or(Some(true), |filter| filter.glance(&payload)) {
+                Some(true) => wanted.push(subscription),
+                Some(false) => {}
+                None => return Err(payload),
+            }
+        }
+        let observed = match self.observe(access, None, 1) {
+            Ok(observed) => observed,
+            Err(error) => return Ok(Unfinished::failed(error)),
+        };
+        let burst = self.count(1);
+        let mut unfinished = None;
+        if wanted.len() < route.subscriptions.len() {
+            let turned_away =
+                route.subscriptions.iter().filter(|each| !wanted.iter().any(|one| Arc::ptr_eq(one, each)));
+            turned_away.for_each(|subscription| subscription.count_filtered_alone());
+        }
+        if wanted.is_empty() {
+            if burst {
+                route.settle_unusually(true, &mut unfinished);
+            }
+            // Nothing of the route is looked at any more.
+            payload.release(access);
+            return Ok(unfinished.and_then(Unfinished::woken));
+        }
+        let parts = NewEvent { priority, ..NewEvent::new(payload) }.parts(observed, false);
+        let shares = Shares::new(access, &self.info, parts, 1, wanted.len());
+        for (subscription, share) in wanted.into_iter().zip(shares) {
+            if let Err(share) = subscription.offer_plainly(access, share, priority) {
+                offer_unusually(access, subscription, share, priority, &mut unfinished);
+            }
+        }
+        route.settle_unusually(burst, &mut unfinished);
+        Ok(unfinished.and_then(Unfinished::woken))
+    }
+
     /// Publishes a batch: each of its events is judged by itself, and those that a subscription wants stay together.
     #[cold]
     #[inline(never)]
@@ -78,9 +136,11 @@ impl<P: Payload> Topic<P> {
         count: usize,
         outcome: &mut Outcome<P>,
     ) -> Result<(), Box<BusError>> {
-        let judge = |filter: &Filter<P>| (0..count).map(|place| filter.judge(&batch.payload, Some(place))).collect();
-        let judged: Vec<Option<Vec<Judgement<P>>>> =
-            route.subscriptions.iter().map(|subscription| subscription.publishing_filter().map(judge)).collect();
+        let judge = |subscription: &Arc<Subscription<P>>| {
+            subscription.publishing_filter()?;
+            Some((0..count).map(|place| subscription.judge(&batch.payload, Some(place))).collect())
+        };
+        let judged: Vec<Option<Vec<Judgement<P>>>> = route.subscriptions.iter().map(judge).collect();
         let observed = self.observe(Concurrent, batch.time_ns, count)?;
         self.published_beside.fetch_add(count as u64, std::sync::atomic::Ordering::Relaxed);
         let mut wanted: SmallVec<[_; 4]> = SmallVec::new();
@@ -127,15 +187,8 @@ impl<P: Payload> Topic<P> {
         outcome: &mut Outcome<P>,
     ) -> bool {
         let mut settles = false;
-        let blocked_before = outcome.blocked.len();
         let mut give = |share: Share<P>, outcome: &mut Outcome<P>| {
-            // What follows an event that waits for room waits behind it.
-            if outcome.blocked.len() > blocked_before {
-                let subscription = Arc::clone(subscription);
-                outcome.blocked.push(Blocked { subscription, rest: Some(share), priority: own.priority });
-            } else {
-                settles |= offer(subscription, share, own.priority, own.observed.entered_ns, outcome);
-            }
+            settles |= offer(subscription, share, own.priority, own.observed.entered_ns, outcome);
         };
         let mut rest = Some(batch);
         let mut judgements = judgements.into_iter().enumerate().peekable();
@@ -192,6 +245,7 @@ impl<P: Payload> OwnCell<P> {
         let Observed { mut stamp, time_ns, .. } = self.observed;
         stamp.0 += place as u64;
         let extras = self.extras.as_ref().map(|extras| extras.share());
-        Parts { payload, extras, priority: self.priority, batch: false, recorded: self.recorded, stamp, time_ns }
+        let (batch, retained) = (false, false);
+        Parts { payload, extras, priority: self.priority, batch, recorded: self.recorded, retained, stamp, time_ns }
     }
 }

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::signal::{Signal, Wake};
+use crate::sync::{AtomicBool, Mutex, lock};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -138,5 +140,109 @@ fn many_producers_go_round_a_small_ring_ahead_of_a_sole_consumer() {
         let seen = (0..2).filter_map(|_| consumer.pop()).count();
         let pushed: usize = producers.into_iter().map(|producer| producer.join().unwrap()).sum();
         assert_eq!(seen + std::iter::from_fn(|| consumer.pop()).count(), pushed);
+    });
+}
+
+/// A ring, the lock that exclusive access stands for, and whether somebody uses the ring without it.
+struct Taken {
+    ring: Ring<usize>,
+    lock: Mutex<()>,
+    shared: AtomicBool,
+    signal: Signal,
+}
+
+impl Taken {
+    fn new(capacity: usize) -> Arc<Self> {
+        let (lock, shared) = (Mutex::new(()), AtomicBool::new(false));
+        Arc::new(Self { ring: Ring::new(capacity), lock, shared, signal: Signal::default() })
+    }
+
+    /// Does what holders of the lock do: by exclusive access, as long as nobody does without the lock.
+    fn held<R>(&self, exclusive: impl FnOnce(Exclusive) -> R, concurrent: impl FnOnce(Concurrent) -> R) -> R {
+        let _held = lock(&self.lock);
+        if self.shared.load(Ordering::Relaxed) {
+            return concurrent(Concurrent);
+        }
+        // SAFETY: the lock is held, and who does without it says so while holding it.
+        exclusive(unsafe { Exclusive::new() })
+    }
+
+    fn push_held(&self, value: usize) -> bool {
+        let ring = &self.ring;
+        self.held(|access| ring.push_with(access, value).is_ok(), |access| ring.push_with(access, value).is_ok())
+    }
+
+    fn pop_held(&self) -> Option<usize> {
+        let ring = &self.ring;
+        let popped = self.held(
+            |access| {
+                let popped = ring.pop_with(access);
+                // As receivers do, and the collector: nobody can take the value meanwhile.
+                ring.look_at_all(|value| assert!(*value > 0));
+                popped
+            },
+            |access| ring.pop_with(access),
+        );
+        popped.map(|(_, value)| value)
+    }
+}
+
+#[test]
+fn who_begins_to_do_without_the_lock_meets_all_that_its_holders_did() {
+    for capacity in [1, 2] {
+        model(move || {
+            let taken = Taken::new(capacity);
+            let outside = {
+                let taken = Arc::clone(&taken);
+                thread::spawn(move || {
+                    taken.held(|_| taken.shared.store(true, Ordering::Relaxed), |_| {});
+                    usize::from(taken.ring.push(10).is_ok())
+                })
+            };
+            let holder = {
+                let taken = Arc::clone(&taken);
+                thread::spawn(move || taken.pop_held().into_iter().collect::<Vec<_>>())
+            };
+            let pushed = usize::from(taken.push_held(1)) + usize::from(taken.push_held(2));
+            let pushed = pushed + outside.join().unwrap();
+            let mut seen = holder.join().unwrap();
+            seen.extend(std::iter::from_fn(|| taken.ring.pop_settled()).map(|(_, value)| value));
+            assert_eq!(seen.len(), pushed);
+            assert!(seen.iter().filter(|value| **value < 10).is_sorted());
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), pushed);
+        });
+    }
+}
+
+#[test]
+fn who_goes_to_sleep_with_the_lock_held_sees_or_hears_of_a_value_without_a_fence() {
+    struct Flag(AtomicBool);
+    impl Wake for Flag {
+        fn wake(&self, _token: u64) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    model(|| {
+        let taken = Taken::new(2);
+        let flag = std::sync::Arc::new(Flag(AtomicBool::new(false)));
+        let producer = {
+            let taken = Arc::clone(&taken);
+            thread::spawn(move || {
+                let _held = lock(&taken.lock);
+                // SAFETY: the lock is held, and nobody does without it.
+                taken.ring.push_with(unsafe { Exclusive::new() }, 1).unwrap();
+                if taken.signal.is_armed() {
+                    taken.signal.wake_all();
+                }
+            })
+        };
+        let held = lock(&taken.lock);
+        taken.signal.arm(std::sync::Arc::clone(&flag) as std::sync::Arc<dyn Wake>, 0);
+        let seen = taken.ring.is_ready();
+        drop(held);
+        producer.join().unwrap();
+        assert!(seen || flag.0.load(Ordering::Acquire), "the value is there and nobody was told");
     });
 }

@@ -147,6 +147,12 @@ impl<T> Ring<T> {
         }
     }
 
+    /// Looks at every value, oldest first, as [`Ring::look_ahead`] does at one.
+    pub(crate) fn look_at_all(&self, mut look: impl FnMut(&T)) {
+        let (head, tail) = self.positions();
+        (head..tail).for_each(|position| self.look_ahead(position, &mut look));
+    }
+
     /// As [`Ring::pop`], but waits for a value that is still being written.
     pub fn pop_settled(&self) -> Option<(u64, T)> {
         let mut attempts = 0;

@@ -23,7 +23,7 @@ use super::{Offer, Overflow, Receiver, Subscription, is_timed};
 use crate::PRIORITIES;
 use crate::Victims;
 use crate::books::Reason;
-use crate::cell::{Payload, Provenance, Share};
+use crate::cell::{Extras, Payload, Provenance, Share};
 use crate::ring::Concurrent;
 use crate::sync::{full_fence, lock};
 use chronofabric_clock::{Arrival, CausalBooks, CausalBuffer, CausalOptions, NodeId, OnFull, VectorClock};
@@ -301,6 +301,20 @@ impl<P: Payload> Subscription<P> {
             domain.parked.push_back(key(event));
         }
         offer
+    }
+
+    /// Offers an event that its topic has kept, with a place in this order.
+    pub(super) fn offer_retained_in_order(
+        &self,
+        causal: &Causal<P>,
+        event: &Share<P>,
+        victims: &mut Victims<P>,
+    ) -> Offer<P> {
+        let Some(mut parts) = event.parts() else { return Offer::Settled };
+        let mut domain = causal.domain();
+        let topic = event.topic();
+        parts.extras.get_or_insert_with(Extras::empty).provenance = domain.place(topic.node(), None);
+        self.offer_in_order(&mut domain, Share::new(Concurrent, topic, parts), victims)
     }
 
     /// Tries once more to place an event whose publisher waits for room.

@@ -45,6 +45,13 @@ pub trait ContentFilter<P: Payload>: Send + Sync {
     /// foreign code.
     fn judge(&self, payload: &P, place: Option<usize>) -> Judgement<P>;
 
+    /// Judges a payload as a whole without running foreign code, so that something may be held meanwhile; `None` where that
+    /// does not suffice.
+    fn glance(&self, payload: &P) -> Option<bool> {
+        let _ = payload;
+        None
+    }
+
     /// How many events could not be judged, and why one of them could not.
     fn failures(&self) -> Failures;
 }
@@ -91,6 +98,12 @@ pub struct Filters<P: Payload> {
     pub debounce_ns: Option<i64>,
     /// What the receiver asks.
     pub predicate: Option<Arc<dyn Predicate<P>>>,
+}
+
+impl<P: Payload> Clone for Filters<P> {
+    fn clone(&self) -> Self {
+        Self { content: self.content.clone(), predicate: self.predicate.clone(), ..*self }
+    }
 }
 
 impl<P: Payload> Default for Filters<P> {
@@ -323,14 +336,19 @@ impl<P: Payload> Filter<P> {
         self.given.concern_publishers()
     }
 
+    /// Whether what it says of an event depends on nothing but that event.
+    pub(crate) fn is_forgetful(&self) -> bool {
+        !self.given.remember() && !self.debounces()
+    }
+
     pub(crate) fn debounces(&self) -> bool {
         self.given.debounce_ns.is_some()
     }
 
-    /// Judges a payload, or one of a batch, by what it carries.
+    /// Judges a payload at a glance; see [`ContentFilter::glance`].
     #[inline]
-    pub(crate) fn judge(&self, payload: &P, place: Option<usize>) -> Judgement<P> {
-        self.given.content.as_ref().map_or(Judgement::Matches, |content| content.judge(payload, place))
+    pub(crate) fn glance(&self, payload: &P) -> Option<bool> {
+        self.given.content.as_ref().map_or(Some(true), |content| content.glance(payload))
     }
 
     /// Asks the filters that remember about events of one time, in order; what they turn away differs from now on, and what
@@ -361,6 +379,10 @@ impl<P: Payload> Filter<P> {
             let admitted = judgements.iter_mut().filter(|judgement| !judgement.differs());
             admitted.rev().skip(1).for_each(turn_away);
         }
+    }
+
+    pub(super) fn now_ns(&self) -> i64 {
+        self.source.now_ns()
     }
 
     fn note_due(&self, memory: &Memory<P>) {
@@ -402,6 +424,19 @@ impl<P: Payload> Subscription<P> {
         self.filter.as_deref().filter(|filter| filter.concerns_receivers())
     }
 
+    /// Judges a payload, or one of a batch, by what it carries; called while nothing is held, because that may run foreign
+    /// code.
+    pub(crate) fn judge(&self, payload: &P, place: Option<usize>) -> Judgement<P> {
+        let content = self.filter.as_ref().and_then(|filter| filter.given.content.as_ref());
+        let mut judgement = content.map_or(Judgement::Matches, |content| content.judge(payload, place));
+        if self.options.capacity_bytes.is_some()
+            && let Judgement::MatchesInPart(part) = &mut judgement
+        {
+            part.measure();
+        }
+        judgement
+    }
+
     /// How often its filters could not judge an event.
     pub fn filter_failures(&self) -> Failures {
         let Some(Filters { content, predicate, .. }) = self.filter.as_ref().map(|filter| &filter.given) else {
@@ -433,13 +468,19 @@ impl<P: Payload> Subscription<P> {
         self.ledger.filter(count);
     }
 
+    /// Counts one such event; only for who publishes exclusively.
+    pub(crate) fn count_filtered_alone(&self) {
+        self.ledger.filter_alone();
+    }
+
     /// Keeps an event back until its topic has been quiet for long enough, in place of the one before it, which passes if that
-    /// was long enough ago; so does whatever has become due.
+    /// was long enough ago; so does whatever has become due. Of some priorities an event waits for room already.
     pub(crate) fn defer(
         &self,
         filter: &Filter<P>,
         event: Share<P>,
         entered_ns: i64,
+        held_up: impl Fn(u8) -> bool,
         victims: &mut Victims<P>,
     ) -> Deferred<P> {
         let debounce_ns = filter.given.debounce_ns.unwrap_or(0);
@@ -448,7 +489,11 @@ impl<P: Payload> Subscription<P> {
             self.ledger.undefer();
             deferred.wakes = true;
             let priority = kept.event.priority();
-            if let Offer::Full(event) = self.offer(Concurrent, kept.event, priority, victims) {
+            // What follows an event that waits for room waits behind it.
+            let held_up = held_up(priority) || deferred.full.iter().any(|before| before.priority() == priority);
+            let offered =
+                if held_up { Offer::Full(kept.event) } else { self.offer(Concurrent, kept.event, priority, victims) };
+            if let Offer::Full(event) = offered {
                 deferred.full.push(event);
             }
         };

@@ -40,6 +40,7 @@ impl Drop for Counted {
 
 impl Payload for Counted {
     type Headers = ();
+    type Reply = ();
     type Face = ();
     fn pool() -> &'static Pool<Self> {
         &POOL
@@ -60,7 +61,7 @@ impl Payload for Counted {
 pub fn bus() -> Bus<Counted> {
     let source = TimeSource::system();
     let clock = Arc::new(HybridLogicalClock::new(source.clone(), NodeId([1; 16])));
-    Bus::new(source, clock, BusOptions { topics_max: 32 })
+    Bus::new(source, clock, BusOptions { topics_max: 32, ..Default::default() })
 }
 
 pub fn publish(topic: &Arc<Topic<Counted>>, number: u64, priority: u8) -> Outcome<Counted> {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID253 - this module is imported where something is measured
+import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +13,21 @@ from typing import Any
 PAYLOAD = bytes(64)
 BATCH = 256
 BURST = 1000
+ROWS, COLUMNS = 10_000, 8
+
+
+def record_batch() -> Any:
+    """Make a record batch of pyarrow."""
+    import numpy as np
+    import pyarrow as pa
+
+    values = np.random.default_rng(7).random(ROWS)
+    return pa.record_batch({f"column_{number}": values for number in range(COLUMNS)})
+
+
+def capsules(payload: Any) -> Any:
+    """Export a batch through its capsules."""
+    return payload.__arrow_c_array__()
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -73,6 +89,17 @@ class BetweenTasks:
         started_ns = time.perf_counter_ns()
         await asyncio.gather(receive(), asyncio.to_thread(send))
         return time.perf_counter_ns() - started_ns
+
+
+def asked(ask: Callable[[], object], count: int) -> float:
+    """Return the median of the microseconds that it takes to ask and have the answer."""
+    took_ns = []
+    now = time.perf_counter_ns
+    for _ in range(count):
+        started_ns = now()
+        ask()
+        took_ns.append(now() - started_ns)
+    return statistics.median(took_ns) / 1e3
 
 
 def paced(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID253 - this module is imported where something is measured
 import queue
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from benchmarks.peers._exchange import BURST, PAYLOAD, BetweenTasks, between_threads, paced, seconds
+from chronofabric.apps.measuring.exchange import BURST, PAYLOAD, BetweenTasks, asked, between_threads, paced, seconds
 
 _Put = Callable[[bytes], object]
 _Get = Callable[[], object]
@@ -78,6 +79,27 @@ def pyarrow_rows(batch: Any, count: int) -> float:
             pa.record_batch(batch)
 
     return float(count * batch.num_rows / seconds(exchange))
+
+
+def simple_queue_pair_us(count: int) -> float:
+    """Two threads and two queues: microseconds from an item in the one to its answer from the other."""
+    questions: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    replies: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def answer() -> None:
+        while (item := questions.get()) is not None:
+            replies.put(item)
+
+    def ask() -> bytes:
+        questions.put(PAYLOAD)
+        return replies.get()
+
+    with ThreadPoolExecutor(1, "answerer") as thread:
+        answering = thread.submit(answer)
+        us = asked(ask, count)
+        questions.put(None)
+        answering.result()
+    return us
 
 
 def simple_queue_paced_us(count: int, rate_hz: int, percentile: float) -> float:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID253 - this module is imported where something is measured
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import chronofabric as cf
-from benchmarks.peers._exchange import BATCH, BURST, PAYLOAD, BetweenTasks, between_threads, paced, seconds
+from chronofabric.apps.measuring.exchange import (
+    BATCH,
+    BURST,
+    PAYLOAD,
+    BetweenTasks,
+    asked,
+    between_threads,
+    paced,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from chronofabric import Subscription
@@ -262,6 +272,59 @@ def paced_us(count: int, rate_hz: int, percentile: float) -> float:
         us = paced(publish, receive, count, rate_hz, percentile)
         _check(subscription, count)
     return us
+
+
+def request_us(count: int) -> float:
+    """Two threads: microseconds from a request to its reply; the other iterates over a subscription."""
+    with cf.Fabric("benchmark") as fabric:
+        subscription = fabric.subscribe(PATTERN)
+        publisher = fabric.publisher(TOPIC)
+
+        def answer() -> None:
+            for event in subscription:
+                event.reply(event.payload)
+
+        with ThreadPoolExecutor(1, "answerer") as thread:
+            answering = thread.submit(answer)
+            us = asked(lambda: publisher.request(PAYLOAD, timeout=60), count)
+            subscription.close()
+            answering.result()
+        _check_answered(fabric, count)
+    return us
+
+
+def request_to_function_us(count: int) -> float:
+    """The same, by topic, to a function that answers in the thread of the node."""
+    fabric = cf.Fabric("benchmark")
+    fabric.answers(PATTERN)(lambda event: event.payload)
+    with fabric:
+        us = asked(lambda: fabric.request(TOPIC, PAYLOAD, timeout=60), count)
+        _check_answered(fabric, count)
+    return us
+
+
+def retained_ms(topics: int) -> float:
+    """One thread: milliseconds until a new subscription to a pattern has the last values of all its topics."""
+    with cf.Fabric("benchmark") as fabric:
+        for number in range(topics):
+            fabric.publish(f"plant/{number}/temperature", PAYLOAD, retain=True)
+        received = 0
+
+        def subscribe() -> None:
+            nonlocal received
+            subscription = fabric.subscribe(PATTERN, capacity=topics)
+            received = sum(event.retained for event in islice(subscription, topics))
+
+        ms = seconds(subscribe) * 1e3
+    if received != topics:
+        raise AssertionError(f"{received} values arrived of {topics}")
+    return ms
+
+
+def _check_answered(fabric: cf.Fabric, count: int) -> None:
+    counts = fabric.report().requests
+    if counts["answered"] != count or counts["asked"] != count:
+        raise AssertionError(f"of {count} requests not all were answered: {counts}")
 
 
 def _subscription(fabric: cf.Fabric, capacity: int | None) -> Subscription:

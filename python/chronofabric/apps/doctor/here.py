@@ -1,0 +1,223 @@
+"""Looks at this machine: reads and tries what the checks judge."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from chronofabric.apps.doctor import clocks, interpreter, machine
+from chronofabric.apps.doctor.finding import Finding, file_text
+
+READINGS, SLEEPS = 2_000, 21
+SLEEP_NS = 1_000_000
+
+
+def examine() -> list[Finding]:
+    """Run every check; one that breaks is a finding too."""
+    return [_found(name, check) for name, check in _checks().items()]
+
+
+def _found(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 - what cannot be looked at is said, and the others are looked at
+        evidence = f"it could not be looked at: {type(error).__name__}: {error}"
+        return Finding(name, "absent", evidence, "What it allows is not known; please report this line.")
+
+
+def _checks() -> dict[str, Callable[[], Finding]]:
+    system = platform.system()
+    lock_in_use = getattr(sys, "_is_gil_enabled", lambda: True)()
+    installed = interpreter.versions_of({each.name: each.version for each in importlib.metadata.distributions()})
+    return {
+        "platform": partial(machine.platform, system, platform.release(), platform.machine(), read=file_text),
+        "python": partial(
+            interpreter.python,
+            platform.python_implementation(),
+            platform.python_version(),
+            free_threaded=bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+            lock_in_use=lock_in_use,
+        ),
+        "switch interval": partial(interpreter.switch_interval, sys.getswitchinterval(), lock_in_use=lock_in_use),
+        "extension": _extension,
+        "bus": partial(interpreter.bus, _carry),
+        "asyncio": _event_loop,
+        "counter": partial(_counter, system),
+        "clock synchronisation": partial(clocks.synchronisation, clocks.kernel_discipline, system=system),
+        "timers": _wake_up,
+        "cores": lambda: machine.cores(os.cpu_count(), _usable(), read=file_text),
+        "real-time policy": lambda: machine.real_time(
+            _try_real_time, limit=_limit("RLIMIT_RTPRIO")[0], system=system, read=file_text
+        ),
+        "locked memory": lambda: machine.locked_memory(
+            _number(_limit("RLIMIT_MEMLOCK")[0]), system=system, read=file_text
+        ),
+        "idle states": partial(machine.idle_states, _try_idle_states, system=system),
+        "governor": partial(machine.governor, os.cpu_count() or 1, system=system, read=file_text),
+        "shared memory": partial(machine.shared_memory, _shared_room, system=system),
+        "open files": _open_files,
+        "arrow: pyarrow": partial(interpreter.arrow, "pyarrow", installed("pyarrow"), _by_pyarrow, needed=True),
+        "arrow: numpy": partial(interpreter.arrow, "numpy", installed("numpy"), _by_numpy, needed=True),
+        "arrow: polars": partial(interpreter.arrow, "polars", installed("polars"), _by_polars, needed=False),
+        "extras": lambda: interpreter.extras(_requirements(), installed),
+    }
+
+
+def _extension() -> Finding:
+    from chronofabric import _core
+
+    return interpreter.extension(_core.__version__, _core.build_profile())
+
+
+def _carry() -> float:
+    """Carry an event from another thread to this one; return the seconds that it was on its way."""
+    import chronofabric as cf
+
+    with cf.Fabric("doctor") as fabric:
+        subscription = fabric.subscribe("doctor/*")
+        fabric.publish("doctor/first", 0)  # whatever is made once is made now
+        subscription.receive(timeout="1 s")
+        thread = threading.Thread(target=lambda: fabric.publish("doctor/second", fabric.clock.now()))
+        thread.start()
+        sent_ns = subscription.receive(timeout="1 s").payload
+        took_ns = fabric.clock.now() - sent_ns
+        thread.join()
+    return float(took_ns) / 1e9
+
+
+def _event_loop() -> Finding:
+    import asyncio
+
+    return interpreter.event_loop(asyncio.new_event_loop)
+
+
+def _counter(system: str) -> Finding:
+    from chronofabric.apps.measuring.costs import call_ns
+    from chronofabric.clock import CounterClock, SystemClock
+
+    clock, wall = CounterClock(), SystemClock()
+    reading_ns = min(call_ns(clock.now, READINGS) for _ in range(5))
+    offset_ns = min((clock.now() - wall.now() for _ in range(5)), key=abs)
+    return clocks.counter(
+        hardware=clock.hardware, reading_ns=reading_ns, offset_ns=offset_ns, system=system, read=file_text
+    )
+
+
+def _wake_up() -> Finding:
+    from chronofabric.clock import CounterClock
+
+    now, never = CounterClock().now, threading.Event()
+    late_ns = []
+    for _ in range(SLEEPS):
+        due_ns = now() + SLEEP_NS
+        never.wait(SLEEP_NS / 1e9)
+        late_ns.append(max(0, now() - due_ns))
+    return machine.wake_up(late_ns, slack=file_text("/proc/self/timerslack_ns"))
+
+
+def _usable() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def _limit(name: str) -> tuple[int, int]:
+    """Return the soft and the hard limit of a resource, -1 for none; zeros where the system has no such limit."""
+    try:
+        import resource
+
+        limits: tuple[int, int] = resource.getrlimit(getattr(resource, name))
+    except (ImportError, AttributeError):  # Windows, macOS
+        return 0, 0
+    return limits
+
+
+def _number(limit: int) -> float:
+    return float("inf") if limit < 0 else float(limit)
+
+
+def _try_real_time() -> str | None:
+    """Ask for a real-time policy in a thread that then ends, so that no other one has it for a moment."""
+    refused: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            before = os.sched_getscheduler(0), os.sched_getparam(0)
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
+            os.sched_setscheduler(0, *before)
+            refused.append(None)
+        except OSError as error:
+            refused.append(error.strerror)
+
+    thread = threading.Thread(target=ask, name="doctor")
+    thread.start()
+    thread.join()
+    return refused[0]
+
+
+def _try_idle_states() -> str | None:
+    """Open the file and close it again, which asks for nothing."""
+    try:
+        os.close(os.open("/dev/cpu_dma_latency", os.O_WRONLY))
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _shared_room() -> tuple[int, int]:
+    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+        file.write(b"0")
+        file.flush()
+        room = os.fstatvfs(file.fileno())
+    return room.f_frsize * room.f_blocks, room.f_frsize * room.f_bavail
+
+
+def _open_files() -> Finding:
+    if os.name == "nt":
+        return Finding("open files", "absent", "not looked at on Windows", "Windows bounds handles by memory alone.")
+    soft, hard = _limit("RLIMIT_NOFILE")
+    open_now = None
+    with suppress(OSError):
+        open_now = sum(1 for _ in Path("/dev/fd").iterdir()) - 1  # the listing has one open itself
+    return machine.open_files(_number(soft), _number(hard), open_now)
+
+
+def _by_pyarrow(values: list[float]) -> list[float]:
+    import pyarrow as pa
+
+    from chronofabric import Table
+
+    back: list[float] = pa.table(Table(pa.table({"value": values}))).column("value").to_pylist()
+    return back
+
+
+def _by_numpy(values: list[float]) -> list[float]:
+    import numpy as np
+
+    from chronofabric import Table
+
+    table = Table.from_numpy({"value": np.array(values)})
+    return [float(each) for each in table.column("value").to_pyarrow().to_numpy()]
+
+
+def _by_polars(values: list[float]) -> list[float]:
+    import polars as pl
+
+    from chronofabric import Table
+
+    back: list[float] = pl.DataFrame(Table(pl.DataFrame({"value": values})))["value"].to_list()
+    return back
+
+
+def _requirements() -> list[str]:
+    try:
+        return importlib.metadata.requires("chronofabric") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []

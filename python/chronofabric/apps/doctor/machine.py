@@ -1,0 +1,246 @@
+"""The machine and what its system allows this process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+
+from chronofabric.apps.doctor.finding import Finding, Read, bytes_text, not_looked_at
+from chronofabric.apps.rendering import duration_text
+
+STEAL_SHARE_MAX = 0.005
+LATE_NS_MAX = 200_000
+"""A sleep that ends later than this is called a limit."""
+
+SHARED_BYTES_MIN = 256 * 2**20
+OPEN_FILES_MIN = 1024
+CAP_SYS_NICE = 23
+
+
+def platform(system: str, release: str, architecture: str, *, read: Read) -> Finding:
+    """Say which system runs, and whether it is a guest of another."""
+    evidence = f"{system} {release}, {architecture}"
+    if system != "Linux":
+        meaning = "chronofabric runs here; what only Linux lets a process ask for is not looked at below."
+        return Finding("platform", "ok", evidence, meaning)
+    container = next((mark for mark in ("/.dockerenv", "/run/.containerenv") if read(mark) is not None), None)
+    if container:
+        evidence += f", in a container ({container})"
+    virtual = virtual_machine(read)
+    steal = stolen_share(read("/proc/stat") or "")
+    if virtual is None:
+        return Finding("platform", "ok", f"{evidence}, no sign of a virtual machine", "Nobody takes its cores away.")
+    evidence += f", a virtual machine ({virtual})"
+    if steal is not None:
+        evidence += f", {steal:.2%} of its time stolen by the host since it started"
+    return Finding(
+        "platform",
+        "limited",
+        evidence,
+        "The host may stop it for milliseconds at a time, with whatever deadline is due then.",
+        "For tight deadlines, take a machine of your own, or one whose cores the host shares with nobody.",
+    )
+
+
+def virtual_machine(read: Read) -> str | None:
+    """Return what says that this is a virtual machine, or None where nothing does."""
+    if re.search(r"^flags\s*:.*\bhypervisor\b", read("/proc/cpuinfo") or "", re.MULTILINE):
+        return "the processor says so"
+    product = (read("/sys/class/dmi/id/product_name") or "").strip()
+    if re.search(r"virtual|kvm|qemu|vmware|hvm|bochs", product, re.IGNORECASE):
+        return f"its product name is {product}"
+    hypervisor = (read("/sys/hypervisor/type") or "").strip()
+    return hypervisor or None
+
+
+def stolen_share(statistics: str) -> float | None:
+    """Return the share of processor time that the host took, from the text of ``/proc/stat``."""
+    found = re.search(r"^cpu +(.+)$", statistics, re.MULTILINE)
+    counted: list[int] = [int(number) for number in found[1].split()[:8]] if found else []
+    total: int = sum(counted)
+    return counted[7] / total if len(counted) == 8 and total else None
+
+
+def cores(count: int | None, usable: int | None, *, read: Read) -> Finding:
+    """Say how many cores this process may use: of the machine, by affinity, and by the quota of its control group."""
+    quota = cpu_quota(read)
+    evidence = [f"{count or 'an unknown number of'} cores"]
+    if usable is not None:
+        evidence.append(f"{usable} usable by this process")
+    evidence.append("no quota found" if quota is None else f"a quota of {quota:g} cores")
+    least = min(each for each in (float(count or 1), usable, quota) if each is not None)
+    if least >= 2 and quota is None:
+        return Finding("cores", "ok", ", ".join(evidence), "A publisher and a receiver run at the same time.")
+    if quota is not None:
+        meaning = "Once the quota of a period is used up, every thread stands still for the rest of it, up to 100 ms."
+        way = "Raise the limit of the container or service (docker --cpus, CPUQuota=), or give it whole cores instead."
+    else:
+        meaning = "A publisher and a receiver share a core, so each hand-over waits for the other to stop."
+        way = "Allow two cores (taskset, docker --cpuset-cpus)."
+    return Finding("cores", "limited", ", ".join(evidence), meaning, way)
+
+
+def cpu_quota(read: Read) -> float | None:
+    """Return the smallest quota of the control groups that this process is in, in cores."""
+    quotas: list[float] = []
+    for line in (read("/proc/self/cgroup") or "").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        for place in _upwards(group):
+            if controllers == "":
+                for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+                    quotas += _ratio((read(f"{top}{place}/cpu.max") or "").split())
+            elif "cpu" in controllers.split(","):
+                for top in (f"/sys/fs/cgroup/{controllers}", "/sys/fs/cgroup/cpu"):
+                    files = (f"{top}{place}/cpu.cfs_{what}_us" for what in ("quota", "period"))
+                    quotas += _ratio([(read(file) or "").strip() for file in files])
+    return min(quotas, default=None)
+
+
+def _upwards(group: str) -> Iterable[str]:
+    """Yield a control group and those above it, the topmost as an empty text."""
+    path = PurePosixPath(group)
+    for each in (path, *path.parents):
+        yield "" if str(each) in ("/", ".") else str(each)
+
+
+def _ratio(words: list[str]) -> list[float]:
+    if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
+        return [int(words[0]) / int(words[1])]
+    return []  # "max", or -1: no quota
+
+
+def real_time(attempt: Callable[[], str | None], *, limit: int | None, system: str, read: Read) -> Finding:
+    """Say whether a thread may ask for a real-time policy; `attempt` returns why it may not, in a thread of its own."""
+    if system != "Linux":
+        return not_looked_at("real-time policy", system)
+    held = re.search(r"^CapEff:\s*([0-9a-f]+)$", read("/proc/self/status") or "", re.MULTILINE)
+    capable = bool(held and int(held[1], 16) >> CAP_SYS_NICE & 1)
+    rights = [f"RLIMIT_RTPRIO {limit}", f"CAP_SYS_NICE {'held' if capable else 'not held'}"]
+    refused = attempt()
+    if refused is None:
+        evidence = f"a thread got SCHED_FIFO and gave it back ({', '.join(rights)})"
+        return Finding("real-time policy", "ok", evidence, "A thread can be put before all ordinary ones.")
+    return Finding(
+        "real-time policy",
+        "limited",
+        f"a thread that asked for SCHED_FIFO was refused: {refused} ({', '.join(rights)})",
+        "Threads wait for others when cores are busy, whatever their deadline.",
+        "Set `rtprio` in /etc/security/limits.conf, LimitRTPRIO= of the service, or docker --cap-add SYS_NICE "
+        "--ulimit rtprio=99.",
+    )
+
+
+def locked_memory(limit_bytes: float, *, system: str, read: Read) -> Finding:
+    """Say how much memory a program may keep from being paged out."""
+    if system != "Linux":
+        return not_looked_at("locked memory", system)
+    swaps = len((read("/proc/swaps") or "").splitlines()) > 1
+    evidence = "unlimited" if limit_bytes == float("inf") else f"at most {bytes_text(limit_bytes)} (RLIMIT_MEMLOCK)"
+    evidence += ", swap in use" if swaps else ", no swap"
+    if limit_bytes == float("inf") or not swaps:
+        return Finding("locked memory", "ok", evidence, "What a program has touched stays in memory, or can be kept.")
+    return Finding(
+        "locked memory",
+        "limited",
+        evidence,
+        "Memory that was paged out is read back from the disk when it is touched, which takes milliseconds.",
+        "Set `memlock unlimited` in /etc/security/limits.conf, LimitMEMLOCK=infinity, or docker --ulimit memlock=-1; "
+        "or switch swap off.",
+    )
+
+
+def idle_states(attempt: Callable[[], str | None], *, system: str) -> Finding:
+    """Say whether a program may keep cores from deep sleep; `attempt` returns why it may not."""
+    if system != "Linux":
+        return not_looked_at("idle states", system)
+    refused = attempt()
+    if refused is None:
+        evidence = "/dev/cpu_dma_latency can be opened for writing"
+        return Finding("idle states", "ok", evidence, "A program can keep cores from sleeping deeply.")
+    return Finding(
+        "idle states",
+        "absent",
+        f"/dev/cpu_dma_latency cannot be opened for writing: {refused}",
+        "A core that slept deeply needs up to some 100 us to wake; it sleeps deeper the less there is to do.",
+        "Give your user the right by a udev rule, or pass the device to the container (docker --device).",
+    )
+
+
+def wake_up(late_ns: list[int], *, slack: str | None) -> Finding:
+    """Say how late sleeps of a millisecond ended."""
+    ordered = sorted(late_ns)
+    median_ns, worst_ns = ordered[len(ordered) // 2], ordered[-1]
+    evidence = (
+        f"of {len(ordered)} sleeps of 1 ms, half ended {duration_text(median_ns)} late or more, "
+        f"the worst {duration_text(worst_ns)}"
+    )
+    if slack is not None and slack.strip().isdigit():
+        evidence += f"; timer slack {duration_text(int(slack))}"
+    if median_ns <= LATE_NS_MAX:
+        return Finding("timers", "ok", evidence, "Timers and timeouts are late by about that.")
+    return Finding(
+        "timers",
+        "limited",
+        evidence,
+        "Timers and timeouts are late by that; receivers are woken by publishers and do not wait for timers.",
+        "Look at what else runs on this machine, and at the governor below; Windows counts its timers in 1 to 15 ms.",
+    )
+
+
+def governor(count: int, *, system: str, read: Read) -> Finding:
+    """Say who chooses the speed of the cores."""
+    if system != "Linux":
+        return not_looked_at("governor", system)
+    place = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
+    found = sorted({text.strip() for number in range(count) if (text := read(place.format(number))) is not None})
+    if not found:
+        meaning = "The speed of the cores is not this system's to choose (a virtual machine, or fixed)."
+        return Finding("governor", "absent", "the kernel has none for these cores", meaning)
+    evidence = f"{', '.join(found)} (scaling_governor)"
+    if found == ["performance"]:
+        return Finding("governor", "ok", evidence, "Cores are always fast.")
+    return Finding(
+        "governor",
+        "limited",
+        evidence,
+        "A core that had little to do is slow when an event arrives, so first events take longer than later ones.",
+        "sudo cpupower frequency-set -g performance",
+    )
+
+
+def shared_memory(room: Callable[[], tuple[int, int]], *, system: str) -> Finding:
+    """Say what /dev/shm holds; `room` writes to it and returns its size and what is free."""
+    if system != "Linux":
+        return not_looked_at("shared memory", system)
+    place = "/dev/shm"  # noqa: S108 - this very folder is looked at
+    try:
+        size, free = room()
+    except OSError as error:
+        return Finding(
+            "shared memory",
+            "absent",
+            f"{place} cannot be written to: {error.strerror or error}",
+            "Nothing in chronofabric needs it; multiprocessing and libraries that share Arrow buffers do.",
+            "Mount it: docker --shm-size 1g, or a tmpfs on /dev/shm.",
+        )
+    evidence = f"{place} is writable, {bytes_text(size)}, {bytes_text(free)} free"
+    if size >= SHARED_BYTES_MIN:
+        return Finding("shared memory", "ok", evidence, "Other processes can be given large buffers.")
+    meaning = "Nothing in chronofabric needs it; multiprocessing and shared Arrow buffers may find it full."
+    return Finding("shared memory", "limited", evidence, meaning, "docker --shm-size 1g, or remount it larger.")
+
+
+def open_files(soft: float, hard: float, open_now: int | None) -> Finding:
+    """Say how many files and sockets may be open."""
+    evidence = f"at most {soft:g}, up to {hard:g} on request" + ("" if open_now is None else f", {open_now} open now")
+    if soft >= OPEN_FILES_MIN:
+        return Finding("open files", "ok", evidence, "Each sink and each event loop that waits needs one to three.")
+    return Finding(
+        "open files",
+        "limited",
+        evidence,
+        "Each sink and each event loop that waits needs one to three; with too many, opening fails.",
+        f"ulimit -n {OPEN_FILES_MIN}, or LimitNOFILE= of the service.",
+    )

@@ -22,7 +22,7 @@ class Order:
         times = [choice.randint(1, 100) for _ in range(jobs)]
         total = sum(times)
         self.jobs = [
-            cf.optimize.Job(
+            cf.optimize.BatchJob(
                 f"{time} ns", due=f"{choice.randint(total // 10, 7 * total // 10)} ns", weight=choice.randint(1, 10)
             )
             for time in times

@@ -23,7 +23,7 @@ RANKS = {
     "errors": 0,
     "duration": 1,
     "_core": 2,
-    **dict.fromkeys(("bus", "clock", "logic", "optimize"), 3),
+    **dict.fromkeys(("bus", "clock", "logic", "optimize", "scheduler"), 3),
     "fabric": 4,
     "testing": 5,
     "apps": 5,
@@ -37,7 +37,8 @@ CRATES = {
     "logic": set(),
     "optimize": set(),
     "bus": {"clock"},
-    "python": {"bus", "clock", "logic", "optimize"},
+    "scheduler": {"clock"},
+    "python": {"bus", "clock", "logic", "optimize", "scheduler"},
     "sim": {"clock"},
 }
 # The simulated world that tests run in: any crate may know it for its tests, and none for its work.

@@ -23,6 +23,8 @@ OF_A_PROTOCOL = {"chronofabric.fabric.sources": ("run", "rows"), "chronofabric.f
 WITHOUT_EXAMPLE = {
     "chronofabric.clock.CausalBooks": "made by a causal buffer, whose example shows it",
     "chronofabric.clock.Gap": "made by a causal buffer, whose example shows it",
+    "chronofabric.scheduler.MissedJob": "handed to whom a task names for it",
+    "chronofabric.scheduler.QueuedJob": "made by a deadline queue, whose example cancels one",
     "chronofabric.testing.Failure": "handed out by take_failures, whose example shows one",
     "chronofabric.fabric.settings.RunSettings": "made by load, whose example shows it",
     "chronofabric.clock.TimeSource": "a name for any of the three clocks, which have examples",

@@ -121,7 +121,7 @@ def answers(step: int, budget_s: float = BUDGET_S) -> list[Answer]:
 def answer(instance: Instance, budget_s: float) -> Answer:
     """Order one instance; its unit of time is a nanosecond to us."""
     jobs = [
-        cf.optimize.Job(f"{processing} ns", due=f"{due} ns", weight=weight)
+        cf.optimize.BatchJob(f"{processing} ns", due=f"{due} ns", weight=weight)
         for processing, weight, due in zip(instance.times, instance.weights, instance.dues, strict=True)
     ]
     started_ns = time.perf_counter_ns()

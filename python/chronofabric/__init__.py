@@ -14,11 +14,12 @@ Examples
 # How the package is laid out, from the ground up; a module imports only what stands above it here:
 #   errors.py    every public exception
 #   duration.py  durations, rates and instants as people write them
-#   _core        the Rust side: bus, clock, columns, logic, optimize, settings
+#   _core        the Rust side: bus, clock, columns, logic, optimize, scheduler, settings
 #   clock.py     time sources, stamps, the hybrid logical clock
 #   bus.py       events, subscriptions, publishers, with their asynchronous forms
 #   logic.py     formulas and monitors
 #   optimize.py  orders of jobs against their due dates
+#   scheduler/   timers, execution by deadline
 #   fabric/      the node: handlers, guards, sources, sinks, run files, reports
 #   testing/     what tests of a node need; imported by its users alone, as `cf.testing` when it is first looked at
 #   apps/        what people run: the command line, its screen, the demonstration
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import typing as _typing
 
-from chronofabric import bus, clock, errors, fabric, logic, optimize
+from chronofabric import bus, clock, errors, fabric, logic, optimize, scheduler
 from chronofabric._core import __version__
 from chronofabric._core.columns import Table
 from chronofabric.bus import (
@@ -44,6 +45,7 @@ from chronofabric.bus import (
 )
 from chronofabric.clock import CounterClock, HybridLogicalClock, SimulatedClock, Stamp, SystemClock
 from chronofabric.errors import (
+    AdmissionError,
     AnswerError,
     ArgumentError,
     ChronofabricError,
@@ -54,6 +56,7 @@ from chronofabric.errors import (
     ForkedError,
     FormulaError,
     GuardError,
+    JobLimitError,
     NoAnswerer,
     PatternError,
     PayloadError,
@@ -63,6 +66,7 @@ from chronofabric.errors import (
     SimulationError,
     SinkError,
     SourceError,
+    TimerLimitError,
     TopicError,
     TopicLimitError,
     UnsupportedError,
@@ -71,6 +75,7 @@ from chronofabric.errors import (
 from chronofabric.fabric import Fabric, Guard, Report
 
 __all__ = [
+    "AdmissionError",
     "AnswerError",
     "ArgumentError",
     "Batch",
@@ -90,6 +95,7 @@ __all__ = [
     "Guard",
     "GuardError",
     "HybridLogicalClock",
+    "JobLimitError",
     "NativeFunction",
     "NoAnswerer",
     "Pattern",
@@ -108,6 +114,7 @@ __all__ = [
     "Subscription",
     "SystemClock",
     "Table",
+    "TimerLimitError",
     "TopicError",
     "TopicLimitError",
     "UnsupportedError",
@@ -120,6 +127,7 @@ __all__ = [
     "logic",
     "optimize",
     "regex",
+    "scheduler",
 ]
 
 if not _typing.TYPE_CHECKING:  # to a type checker, `import chronofabric.testing` is what makes it known

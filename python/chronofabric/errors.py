@@ -10,9 +10,10 @@ This module imports nothing of the package.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
+    "AdmissionError",
     "AnswerError",
     "ArgumentError",
     "ChronofabricError",
@@ -23,6 +24,7 @@ __all__ = [
     "ForkedError",
     "FormulaError",
     "GuardError",
+    "JobLimitError",
     "NoAnswerer",
     "PatternError",
     "PayloadError",
@@ -33,6 +35,7 @@ __all__ = [
     "SimulationError",
     "SinkError",
     "SourceError",
+    "TimerLimitError",
     "TopicError",
     "TopicLimitError",
     "UnsupportedError",
@@ -220,6 +223,51 @@ class TopicLimitError(ChronofabricError):
         super().__init__(message)
         self.topic = topic
         self.limit = limit
+
+
+class TimerLimitError(ChronofabricError):
+    """As many timers are armed as may be.
+
+    Attributes
+    ----------
+    limit : int or None
+        How many that is.
+    """
+
+    def __init__(self, message: str = "", *, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class JobLimitError(ChronofabricError):
+    """As many jobs wait for a worker as may.
+
+    Attributes
+    ----------
+    limit : int or None
+        How many that is.
+    """
+
+    def __init__(self, message: str = "", *, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class AdmissionError(ChronofabricError):
+    """A task does not fit: with it, deadlines could be missed.
+
+    Attributes
+    ----------
+    task : str or None
+        The name of the task that was not admitted.
+    answer : chronofabric.scheduler.Admission or None
+        Why, and what would fit.
+    """
+
+    def __init__(self, message: str = "", *, task: str | None = None, answer: Any = None) -> None:
+        super().__init__(message)
+        self.task = task
+        self.answer = answer
 
 
 class ClosedError(ChronofabricError):

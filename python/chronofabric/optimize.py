@@ -8,11 +8,11 @@ Felten, 1991) whose descents are dynasearch (Congram, Potts and van de Velde, 20
 
 Examples
 --------
->>> from chronofabric.optimize import Job, order
+>>> from chronofabric.optimize import BatchJob, order
 >>> jobs = {
-...     "thumbnails": Job("8 ms", due="9 ms"),
-...     "fetch": Job("4 ms", due="10 ms", weight=5),
-...     "answer": Job("3 ms", due="12 ms", weight=5),
+...     "thumbnails": BatchJob("8 ms", due="9 ms"),
+...     "fetch": BatchJob("4 ms", due="10 ms", weight=5),
+...     "answer": BatchJob("3 ms", due="12 ms", weight=5),
 ... }
 >>> found = order(jobs, precedence=[("fetch", "answer")])
 >>> found.order, found.tardiness, found.edf
@@ -31,7 +31,7 @@ from chronofabric._core.optimize import JobOrder
 from chronofabric.duration import Duration, nanoseconds
 from chronofabric.errors import ArgumentError
 
-__all__ = ["Job", "JobOrder", "order"]
+__all__ = ["BatchJob", "JobOrder", "order"]
 
 _WEIGHT_MAX = 2**32 - 1
 _WORD_MAX = 2**64 - 1
@@ -40,7 +40,7 @@ _WORD_MAX = 2**64 - 1
 atexit.register(_core.end)
 
 
-class Job:
+class BatchJob:
     """One piece of work that runs without interruption.
 
     Jobs are immutable and equal where their values are.
@@ -62,9 +62,9 @@ class Job:
 
     Examples
     --------
-    >>> Job("5 ms", due="20 ms", weight=3)
-    Job(processing_ns=5000000, due_ns=20000000, weight=3)
-    >>> Job("5 ms", due="20 ms", weight=-1)
+    >>> BatchJob("5 ms", due="20 ms", weight=3)
+    BatchJob(processing_ns=5000000, due_ns=20000000, weight=3)
+    >>> BatchJob("5 ms", due="20 ms", weight=-1)
     Traceback (most recent call last):
     chronofabric.errors.ArgumentError: weight is -1; give a whole number from 0 to 4294967295
     """
@@ -94,17 +94,17 @@ class Job:
         return self._values[2]
 
     def __eq__(self, other: object) -> bool:
-        return self._values == other._values if isinstance(other, Job) else NotImplemented
+        return self._values == other._values if isinstance(other, BatchJob) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self._values)
 
     def __repr__(self) -> str:
-        return f"Job(processing_ns={self.processing_ns}, due_ns={self.due_ns}, weight={self.weight})"
+        return f"BatchJob(processing_ns={self.processing_ns}, due_ns={self.due_ns}, weight={self.weight})"
 
 
 def order(
-    jobs: Sequence[Job] | Mapping[Any, Job],
+    jobs: Sequence[BatchJob] | Mapping[Any, BatchJob],
     *,
     precedence: Iterable[tuple[Hashable, Hashable]] = (),
     budget: Duration = "100 ms",
@@ -156,27 +156,27 @@ def order(
 
     Examples
     --------
-    >>> from chronofabric.optimize import Job, order
-    >>> found = order([Job("8 ms", due="9 ms"), Job("4 ms", due="10 ms", weight=5)], budget="10 ms", seed=7)
+    >>> from chronofabric.optimize import BatchJob, order
+    >>> found = order([BatchJob("8 ms", due="9 ms"), BatchJob("4 ms", due="10 ms", weight=5)], budget="10 ms", seed=7)
     >>> found.order, found.kept
     ((1, 0), 'atc')
-    >>> order([Job(1, due=1), Job(1, due=1)], precedence=[(0, 1), (1, 0)])
+    >>> order([BatchJob(1, due=1), BatchJob(1, due=1)], precedence=[(0, 1), (1, 0)])
     Traceback (most recent call last):
     chronofabric.errors.ArgumentError: precedence is a cycle: 1 before 0 before 1; take one of these pairs out
     """
     try:
         values = list(jobs.values()) if isinstance(jobs, Mapping) else list(jobs)
     except TypeError:
-        hint = "give a sequence of cf.optimize.Job, or a mapping of names to them"
+        hint = "give a sequence of cf.optimize.BatchJob, or a mapping of names to them"
         raise ArgumentError(f"jobs is {jobs!r}; {hint}", argument="jobs", value=jobs, hint=hint) from None
     names: list[Hashable] = list(jobs) if isinstance(jobs, Mapping) else list(range(len(values)))
     for name, job in zip(names, values, strict=True):
-        if not isinstance(job, Job):
+        if not isinstance(job, BatchJob):
             raise ArgumentError(
-                f"job {name!r} is {job!r}; give a cf.optimize.Job",
+                f"job {name!r} is {job!r}; give a cf.optimize.BatchJob",
                 argument="jobs",
                 value=job,
-                hint="give a cf.optimize.Job",
+                hint="give a cf.optimize.BatchJob",
             )
     if progress is not None and not callable(progress):
         raise ArgumentError(f"progress is {progress!r}; give a function of two arguments", argument="progress")

@@ -18,7 +18,7 @@ from chronofabric import optimize
 from tests.subprocesses import run_python
 
 # What is wrong on purpose is given to them too.
-Job: Any = optimize.Job
+BatchJob: Any = optimize.BatchJob
 order: Any = optimize.order
 
 
@@ -27,7 +27,7 @@ def many(count, seed=7):
     choice = random.Random(seed)
     times = [choice.randint(1, 100) for _ in range(count)]
     due = sum(times) // 2
-    return [Job(f"{time} ns", due=f"{choice.randint(1, due)} ns", weight=choice.randint(1, 10)) for time in times]
+    return [BatchJob(f"{time} ns", due=f"{choice.randint(1, due)} ns", weight=choice.randint(1, 10)) for time in times]
 
 
 def tardiness(jobs, sequence):
@@ -38,7 +38,7 @@ def tardiness(jobs, sequence):
 @st.composite
 def batches(draw):
     job = st.builds(
-        Job,
+        BatchJob,
         st.integers(1, 20).map("{} ns".format),
         due=st.integers(0, 60).map("{} ns".format),
         weight=st.integers(0, 9),
@@ -69,7 +69,7 @@ def test_every_instance_of_the_or_library_is_optimal_within_a_second(data):
     for index, optimum in enumerate(optima):
         times, weights, dues = (numbers[start : start + 40] for start in range(index * 120, index * 120 + 120, 40))
         jobs = [
-            Job(f"{time} ns", due=f"{due} ns", weight=weight)
+            BatchJob(f"{time} ns", due=f"{due} ns", weight=weight)
             for time, weight, due in zip(times, weights, dues, strict=True)
         ]
         # Steps and not time are what limits this, so that a slow machine finds the same.
@@ -82,7 +82,7 @@ def test_every_instance_of_the_or_library_is_optimal_within_a_second(data):
 
 
 def test_names_of_a_mapping_are_the_order():
-    jobs = {"late": Job(3, due=9), ("first", 1): Job(2, due=2, weight=4)}
+    jobs = {"late": BatchJob(3, due=9), ("first", 1): BatchJob(2, due=2, weight=4)}
     found = order(jobs, precedence=[(("first", 1), "late")])
     assert found.order == (("first", 1), "late")
     assert (found.tardiness, found.kept, found.steps) == (0, "edf", 0)
@@ -143,7 +143,7 @@ def test_ctrl_c_ends_a_search_of_the_main_thread():
         import os, signal, threading
         import chronofabric as cf
 
-        jobs = [cf.optimize.Job(f"{3 + k * 7 % 11} ns", due=f"{k * 5 % 97} ns") for k in range(200)]
+        jobs = [cf.optimize.BatchJob(f"{3 + k * 7 % 11} ns", due=f"{k * 5 % 97} ns") for k in range(200)]
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
             cf.optimize.order(jobs, budget="10 min", steps=2**63)
@@ -160,7 +160,7 @@ def test_the_interpreter_ends_while_a_daemon_thread_searches():
         import threading
         import chronofabric as cf
 
-        jobs = [cf.optimize.Job(f"{3 + k * 7 % 11} ns", due=f"{k * 5 % 97} ns") for k in range(200)]
+        jobs = [cf.optimize.BatchJob(f"{3 + k * 7 % 11} ns", due=f"{k * 5 % 97} ns") for k in range(200)]
         begun = threading.Event()
         def search():
             begun.set()
@@ -174,28 +174,28 @@ def test_the_interpreter_ends_while_a_daemon_thread_searches():
 @pytest.mark.parametrize(
     ("call", "argument", "said"),
     [
-        (lambda: Job(0, due=1), "processing", "processing is 0"),
-        (lambda: Job(-1, due=1), "processing", "not negative"),
-        (lambda: Job(float("nan"), due=1), "processing", "finite"),
-        (lambda: Job(1, due="soon"), "due", "due is 'soon'"),
-        (lambda: Job(1, due=-1), "due", "not negative"),
-        (lambda: Job(1, due=1, weight=-1), "weight", "weight is -1"),
-        (lambda: Job(1, due=1, weight=2**32), "weight", "to 4294967295"),
-        (lambda: Job(1, due=1, weight=0.5), "weight", "weight is 0.5; give a whole number"),
+        (lambda: BatchJob(0, due=1), "processing", "processing is 0"),
+        (lambda: BatchJob(-1, due=1), "processing", "not negative"),
+        (lambda: BatchJob(float("nan"), due=1), "processing", "finite"),
+        (lambda: BatchJob(1, due="soon"), "due", "due is 'soon'"),
+        (lambda: BatchJob(1, due=-1), "due", "not negative"),
+        (lambda: BatchJob(1, due=1, weight=-1), "weight", "weight is -1"),
+        (lambda: BatchJob(1, due=1, weight=2**32), "weight", "to 4294967295"),
+        (lambda: BatchJob(1, due=1, weight=0.5), "weight", "weight is 0.5; give a whole number"),
         (lambda: order([1]), "jobs", "job 0 is 1"),
         (lambda: order(None), "jobs", "jobs is None"),
-        (lambda: order([Job(1, due=1)] * 65_537), "jobs", "65537 jobs, and a batch has at most 65536"),
-        (lambda: order([Job("1 h", due=0, weight=2**32 - 1)]), "jobs", "smaller weights or a coarser unit"),
-        (lambda: order({"a": Job(1, due=1)}, precedence=[("a", "b")]), "precedence", "there is no job 'b'"),
-        (lambda: order([Job(1, due=1)], precedence=[(0, 1)]), "precedence", "there is no job 1"),
-        (lambda: order([Job(1, due=1)], precedence=[0]), "precedence", "precedence has 0; give pairs"),
-        (lambda: order([Job(1, due=1)], precedence=[([], 0)]), "precedence", "give pairs"),
-        (lambda: order([Job(1, due=1)], precedence=[(0, 0)]), "precedence", "a cycle: 0 before 0"),
-        (lambda: order([Job(1, due=1)] * 2, precedence=[(0, 1)] * (2**20 + 1)), "precedence", "1048577 pairs"),
-        (lambda: order([Job(1, due=1)], budget=-1), "budget", "budget is -1"),
-        (lambda: order([Job(1, due=1)], steps=-1), "steps", "steps is -1"),
-        (lambda: order([Job(1, due=1)], seed=2**64), "seed", "to 18446744073709551615"),
-        (lambda: order([Job(1, due=1)], progress=1), "progress", "progress is 1"),
+        (lambda: order([BatchJob(1, due=1)] * 65_537), "jobs", "65537 jobs, and a batch has at most 65536"),
+        (lambda: order([BatchJob("1 h", due=0, weight=2**32 - 1)]), "jobs", "smaller weights or a coarser unit"),
+        (lambda: order({"a": BatchJob(1, due=1)}, precedence=[("a", "b")]), "precedence", "there is no job 'b'"),
+        (lambda: order([BatchJob(1, due=1)], precedence=[(0, 1)]), "precedence", "there is no job 1"),
+        (lambda: order([BatchJob(1, due=1)], precedence=[0]), "precedence", "precedence has 0; give pairs"),
+        (lambda: order([BatchJob(1, due=1)], precedence=[([], 0)]), "precedence", "give pairs"),
+        (lambda: order([BatchJob(1, due=1)], precedence=[(0, 0)]), "precedence", "a cycle: 0 before 0"),
+        (lambda: order([BatchJob(1, due=1)] * 2, precedence=[(0, 1)] * (2**20 + 1)), "precedence", "1048577 pairs"),
+        (lambda: order([BatchJob(1, due=1)], budget=-1), "budget", "budget is -1"),
+        (lambda: order([BatchJob(1, due=1)], steps=-1), "steps", "steps is -1"),
+        (lambda: order([BatchJob(1, due=1)], seed=2**64), "seed", "to 18446744073709551615"),
+        (lambda: order([BatchJob(1, due=1)], progress=1), "progress", "progress is 1"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(call, argument, said):
@@ -206,7 +206,7 @@ def test_what_cannot_be_used_is_refused_by_name(call, argument, said):
 
 
 def test_a_cycle_is_named_by_the_names_of_its_jobs():
-    jobs = dict.fromkeys(["wash", "dry", "fold", "wear"], Job(1, due=1))
+    jobs = dict.fromkeys(["wash", "dry", "fold", "wear"], BatchJob(1, due=1))
     pairs = [("wash", "dry"), ("dry", "fold"), ("fold", "wash"), ("fold", "wear")]
     with pytest.raises(cf.ArgumentError, match="precedence is a cycle: ") as caught:
         order(jobs, precedence=pairs)
@@ -217,10 +217,10 @@ def test_a_cycle_is_named_by_the_names_of_its_jobs():
 
 
 def test_jobs_are_values():
-    job = Job(timedelta(milliseconds=5), due="20 ms", weight=3)
-    assert job == Job("5 ms", due=0.02, weight=3)
-    assert hash(job) == hash(Job("5 ms", due=0.02, weight=3))
-    assert job != Job("5 ms", due=0.02)
+    job = BatchJob(timedelta(milliseconds=5), due="20 ms", weight=3)
+    assert job == BatchJob("5 ms", due=0.02, weight=3)
+    assert hash(job) == hash(BatchJob("5 ms", due=0.02, weight=3))
+    assert job != BatchJob("5 ms", due=0.02)
     assert (job.processing_ns, job.due_ns, job.weight) == (5_000_000, 20_000_000, 3)
     with pytest.raises(AttributeError):
         job.weight = 4

@@ -13,7 +13,7 @@ import chronofabric as cf
 from tests.semantics.helpers import in_thread, payloads
 
 
-def test_s91_filters_apply_in_their_order(fabric):
+def test_s124_filters_apply_in_their_order(fabric):
     seen = []
     options = {"where": "value >= 10", "sample": 2, "rate_limit": "2/s", "throttle": "1 ms"}
     subscription = fabric.subscribe("a", **options)
@@ -28,7 +28,7 @@ def test_s91_filters_apply_in_their_order(fabric):
     assert seen == [0, 2]
 
 
-def test_s92_a_formula_reads_fields_as_guards_do(fabric):
+def test_s125_a_formula_reads_fields_as_guards_do(fabric):
     subscription = fabric.subscribe("**", where="value > 1 and inner.x == 2")
     numbers = fabric.subscribe("numbers", where="value > 1")
     fabric.publish("a", {"value": 2, "inner": {"x": 2}})
@@ -45,13 +45,13 @@ def test_s92_a_formula_reads_fields_as_guards_do(fabric):
     assert "value" in report["numbers"]["filter_error"]
 
 
-def test_s93_a_formula_that_looks_into_the_past_is_refused(fabric):
+def test_s126_a_formula_that_looks_into_the_past_is_refused(fabric):
     with pytest.raises(cf.FormulaError, match=r"'once', which looks into the past.*guard"):
         fabric.subscribe("a", where="value > 1 and once[0, 1 s](value > 2)")
     assert fabric.report().subscriptions == ()
 
 
-def test_s94_of_a_table_the_rows_that_match_are_kept(fabric):
+def test_s127_of_a_table_the_rows_that_match_are_kept(fabric):
     import pyarrow as pa
 
     subscription = fabric.subscribe("a", where="x > 2")
@@ -68,14 +68,14 @@ def test_s94_of_a_table_the_rows_that_match_are_kept(fabric):
     assert (subscription.books().filtered, subscription.filter_errors) == (2, 1)
 
 
-def test_s95_a_sample_is_the_first_and_every_nth_after_it(fabric):
+def test_s128_a_sample_is_the_first_and_every_nth_after_it(fabric):
     subscription = fabric.subscribe("*", sample=3)
     fabric.publish_many("a", range(8))
     fabric.publish_many("b", iter(range(2)))
     assert payloads(subscription) == [0, 3, 6, 0]
 
 
-def test_s96_a_bucket_of_tokens_is_full_at_first_and_fills_at_the_rate(fabric, clock):
+def test_s129_a_bucket_of_tokens_is_full_at_first_and_fills_at_the_rate(fabric, clock):
     subscription = fabric.subscribe("*", rate_limit="4/min")
     slow = fabric.subscribe("*", rate_limit="0.5/s")
     fabric.publish_many("a", range(6))
@@ -89,7 +89,7 @@ def test_s96_a_bucket_of_tokens_is_full_at_first_and_fills_at_the_rate(fabric, c
     assert payloads(subscription) == [7]
 
 
-def test_s97_a_throttle_opens_after_the_duration(fabric, clock):
+def test_s130_a_throttle_opens_after_the_duration(fabric, clock):
     subscription = fabric.subscribe("*", throttle="10 ms")
     for number in range(9):
         fabric.publish("a", number)
@@ -98,7 +98,7 @@ def test_s97_a_throttle_opens_after_the_duration(fabric, clock):
     assert payloads(subscription) == [0, 0, 3, -3, 6, -6]
 
 
-def test_s98_the_last_event_passes_once_its_topic_is_quiet(fabric, clock):
+def test_s131_the_last_event_passes_once_its_topic_is_quiet(fabric, clock):
     subscription = fabric.subscribe("*", debounce="10 ms", capacity=1, overflow="drop-newest")
     for number in range(3):
         fabric.publish("a", number)
@@ -111,7 +111,7 @@ def test_s98_the_last_event_passes_once_its_topic_is_quiet(fabric, clock):
     assert subscription.books().balanced
 
 
-def test_s99_filters_judge_by_the_time_of_events(fabric):
+def test_s132_filters_judge_by_the_time_of_events(fabric):
     options: list[dict[str, Any]] = [{"sample": 2}, {"rate_limit": "2/s"}, {"throttle": "1 s"}, {"debounce": "1 s"}]
     subscriptions = [fabric.subscribe("a", **each) for each in options]
     for number, seconds in enumerate([0.0, 0.1, 0.2, 1.2, 1.3, 9.0]):
@@ -119,7 +119,7 @@ def test_s99_filters_judge_by_the_time_of_events(fabric):
     assert [payloads(each) for each in subscriptions] == [[0, 2, 4], [0, 1, 3, 4, 5], [0, 3, 5], [2, 4]]
 
 
-def test_s100_what_is_turned_away_displaces_nothing(fabric):
+def test_s133_what_is_turned_away_displaces_nothing(fabric):
     subscription = fabric.subscribe("a", where="value > 0", capacity=1, overflow="block", block_timeout=0)
     fabric.publish("a", 1)
     fabric.publish_many("a", [0] * 5)
@@ -127,7 +127,7 @@ def test_s100_what_is_turned_away_displaces_nothing(fabric):
     assert subscription.books().dropped == {}
 
 
-def test_s101_a_callable_is_called_by_the_receiver(fabric, caplog):
+def test_s134_a_callable_is_called_by_the_receiver(fabric, caplog):
     threads = []
 
     def judge(event):
@@ -145,7 +145,7 @@ def test_s101_a_callable_is_called_by_the_receiver(fabric, caplog):
     assert caplog.records[0].exc_info
 
 
-def test_s102_each_event_of_a_batch_is_judged_by_itself(fabric):
+def test_s135_each_event_of_a_batch_is_judged_by_itself(fabric):
     subscription = fabric.subscribe("a", where="value >= 2 and value != 4")
     everything = fabric.subscribe("a")
     fabric.publish_many("a", list(range(7)))
@@ -156,7 +156,7 @@ def test_s102_each_event_of_a_batch_is_judged_by_itself(fabric):
     assert subscription.books().filtered == 3
 
 
-def test_s103_in_causal_order_nothing_waits_for_what_was_filtered(fabric):
+def test_s136_in_causal_order_nothing_waits_for_what_was_filtered(fabric):
     subscription = fabric.subscribe("*", order="causal", where="value > 0", capacity=8)
     for number in range(-2, 3):
         fabric.publish("a", number, priority=abs(number))
@@ -165,7 +165,7 @@ def test_s103_in_causal_order_nothing_waits_for_what_was_filtered(fabric):
         fabric.subscribe("*", order="causal", debounce="1 s")
 
 
-def test_s104_a_replayed_dead_letter_is_asked_of_a_callable_only(fabric):
+def test_s137_a_replayed_dead_letter_is_asked_of_a_callable_only(fabric):
     wanted = {"now": True}
     options = {"capacity": 1, "overflow": "dead-letter"}
     sampled = fabric.subscribe("a", sample=1, rate_limit="2/h", **options)
@@ -179,7 +179,7 @@ def test_s104_a_replayed_dead_letter_is_asked_of_a_callable_only(fabric):
     assert judged.books().balanced
 
 
-def test_s105_what_is_kept_back_passes_when_the_fabric_closes(clock):
+def test_s138_what_is_kept_back_passes_when_the_fabric_closes(clock):
     seen = []
     fabric = cf.Fabric("closing", clock=clock)
     fabric.on("a", debounce="1 h")(lambda event: seen.append(event.payload))

@@ -1,14 +1,25 @@
 """The Rust side of chronofabric: one module for each concern.
 
-Users meet its classes in `chronofabric` and in its modules `bus`, `clock`, `logic` and `optimize`.
+Users meet its classes in `chronofabric` and in its modules `bus`, `clock`, `logic`, `optimize` and `scheduler`.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
-from . import bus, clock, columns, logic, optimize, settings
+from . import bus, clock, columns, logic, optimize, scheduler, settings
 
-__all__ = ["__version__", "build_profile", "bus", "clock", "columns", "html_table", "logic", "optimize", "settings"]
+__all__ = [
+    "__version__",
+    "build_profile",
+    "bus",
+    "clock",
+    "columns",
+    "html_table",
+    "logic",
+    "optimize",
+    "scheduler",
+    "settings",
+]
 
 __version__: str
 """The version of chronofabric."""

@@ -1157,7 +1157,7 @@ class Wakeups:
     `call` a callable.
     """
 
-    def __new__(cls, bus: Bus) -> Wakeups: ...
+    def __new__(cls, bus: Bus | None = None) -> Wakeups: ...
     def watch(self, subscription: Subscription, token: int) -> None:
         """Register a subscription under a number, for the next time it has something to do."""
 

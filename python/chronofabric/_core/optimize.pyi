@@ -11,8 +11,8 @@ class JobOrder:
 
     Examples
     --------
-    >>> from chronofabric.optimize import Job, order
-    >>> order([Job("8 ns", due="9 ns"), Job("4 ns", due="10 ns", weight=5)])
+    >>> from chronofabric.optimize import BatchJob, order
+    >>> order([BatchJob("8 ns", due="9 ns"), BatchJob("4 ns", due="10 ns", weight=5)])
     JobOrder(order=(1, 0), tardiness=3, edf=10, atc=3, kept='atc', steps=240)
     """
 

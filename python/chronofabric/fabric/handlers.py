@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from chronofabric.bus import Event, Subscription
+    from chronofabric.fabric.scheduling import NodeTimers
 
-__all__ = ["Handler", "Handlers", "ThreadedHandlers", "is_coroutine_function"]
+__all__ = ["Handler", "Handlers", "ThreadedHandlers"]
 
 _SERVED_AT_ONCE = 64
 """How many events one handler takes before the others get their turn."""
@@ -90,8 +91,13 @@ class Handlers:
         Called when a handler with ``stop_on_error`` raises.
     """
 
+    TIMERS = 2**64 - 2
+    """The number under which it is told that timers have fired for which Python is called."""
+
     def __init__(self, bus: _bus.Bus, stop_node: Callable[[], object]) -> None:
         self.all: list[Handler] = []
+        self.timers: NodeTimers | None = None
+        self.wakeups = _bus.Wakeups(bus)
         self._bus = bus
         self._stop_node = stop_node
         self._running = False
@@ -116,6 +122,9 @@ class Handlers:
     def _start(self, handler: Handler) -> None:
         """Begin to call a handler."""
         raise NotImplementedError
+
+    def need(self, asynchronous: bool) -> None:
+        """See to it that there is somebody who calls Python for timers, once the handlers run."""
 
     @property
     def idle(self) -> bool:
@@ -208,6 +217,21 @@ class Handlers:
             self._stop_node()
 
 
+class _Alarm:
+    """Calls a function on an event loop although nothing was announced."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+        self._loop = loop
+        self._function = function
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, timeout_s: float | None) -> None:
+        """Call it then, or not at all, in place of when it was to be called before."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None if timeout_s is None else self._loop.call_later(timeout_s, self._function)
+
+
 class ThreadedHandlers(Handlers):
     """Handlers that run beside their node: functions in one thread of it, coroutines on an event loop.
 
@@ -221,7 +245,8 @@ class ThreadedHandlers(Handlers):
 
     def __init__(self, bus: _bus.Bus, name: str, stop_node: Callable[[], object]) -> None:
         super().__init__(bus, stop_node)
-        self._wakeups = _bus.Wakeups(bus)
+        self._needs_thread = False
+        self._needs_loop = False
         self._served: dict[int, Handler] = {}
         self._thread_name = f"chronofabric-handlers-{name}"
         self._thread: threading.Thread | None = None
@@ -235,7 +260,28 @@ class ThreadedHandlers(Handlers):
             self._outer_loop = loop
             self._loop_thread = None if loop is None else threading.get_ident()
             self._loop_receiver = 0 if loop is None else _bus.current_thread()
+            self._start_for_timers()
         super().start(loop)
+
+    def need(self, asynchronous: bool) -> None:
+        """See to it that there is somebody who calls Python for timers, once the handlers run."""
+        with self._lock:
+            self._needs_thread = True
+            self._needs_loop |= asynchronous
+            if self._running:
+                self._start_for_timers()
+
+    def _start_for_timers(self) -> None:
+        if not self._needs_thread:
+            return
+        self._start_thread()
+        if self._needs_loop and self._outer_loop is None:
+            self.wakeups.wake_with(_LOOP)
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
+            self._thread.start()
 
     def _start(self, handler: Handler) -> None:
         if handler.asynchronous and self._outer_loop is not None:
@@ -245,17 +291,17 @@ class ThreadedHandlers(Handlers):
         _serve_in(handler, self._receiver)
         token = len(self._served) + 1
         self._served[token] = handler
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
-            self._thread.start()
+        self._start_thread()
         if handler.asynchronous:
-            self._wakeups.wake_with(_LOOP)
-        self._wakeups.watch(handler.subscription, token)
+            self.wakeups.wake_with(_LOOP)
+        self.wakeups.watch(handler.subscription, token)
 
     @property
     def idle(self) -> bool:
         """Whether no handler has anything to do; those that wait for the calling thread to return cannot go on."""
-        return all(handler.idle or self._waits_for_here(handler) for handler in self.all)
+        here = self._thread is threading.current_thread()
+        served = self.timers is None or self.timers.idle or here
+        return served and all(handler.idle or self._waits_for_here(handler) for handler in self.all)
 
     def _waits_for_here(self, handler: Handler) -> bool:
         if handler.asynchronous and self._outer_loop is not None:
@@ -269,7 +315,7 @@ class ThreadedHandlers(Handlers):
             thread = self._thread
         if thread is None:
             return
-        self._wakeups.wake_with(_STOP)
+        self.wakeups.wake_with(_STOP)
         if thread is not threading.current_thread():
             thread.join(timeout_s)
 
@@ -279,7 +325,7 @@ class ThreadedHandlers(Handlers):
             for handler in self._served.values():
                 _serve_in(handler, self._receiver)
         while True:
-            for token in self._wakeups.wait():
+            for token in self.wakeups.wait():
                 if token == _STOP:
                     return
                 if token == _LOOP:
@@ -287,7 +333,10 @@ class ThreadedHandlers(Handlers):
 
                     asyncio.run(self._run_with_loop())
                     return
-                self._serve(token)
+                if token == self.TIMERS:
+                    self._serve_timers()
+                else:
+                    self._serve(token)
 
     async def _run_with_loop(self) -> None:
         """Serve functions and coroutines from one event loop in this thread."""
@@ -296,36 +345,40 @@ class ThreadedHandlers(Handlers):
         loop = asyncio.get_running_loop()
         stopped = loop.create_future()
         started: set[int] = set()
-        alarm: asyncio.TimerHandle | None = None
 
         def serve() -> None:
-            nonlocal alarm
-            for token in self._wakeups.take():
+            for token in self.wakeups.take():
                 if token == _STOP:
                     if not stopped.done():
                         stopped.set_result(None)
+                elif token == self.TIMERS:
+                    self._serve_timers()
                 elif token != _LOOP and not self._served[token].asynchronous:
                     self._serve(token)
             for token, handler in list(self._served.items()):
                 if handler.asynchronous and token not in started:
                     started.add(token)
                     self._start_task(handler)
-            if alarm is not None:
-                alarm.cancel()
-            timeout_s = self._wakeups.timeout
-            alarm = None if timeout_s is None else loop.call_later(timeout_s, serve)
+            alarm.set(self.wakeups.timeout)
 
-        listen(self._wakeups, loop, serve)
+        alarm = _Alarm(loop, serve)
+        listen(self.wakeups, loop, serve)
         # What was announced before the loop listened.
         for token, handler in list(self._served.items()):
-            self._wakeups.watch(handler.subscription, token)
+            self.wakeups.watch(handler.subscription, token)
+        if self.timers is not None:
+            self.timers.use(loop)
+            self._serve_timers()
         serve()
         await stopped
-        if alarm is not None:
-            alarm.cancel()
+        alarm.set(None)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _serve_timers(self) -> None:
+        if self.timers is not None:
+            self.timers.serve()
 
     def _serve(self, token: int) -> None:
         handler = self._served[token]
@@ -336,7 +389,7 @@ class ThreadedHandlers(Handlers):
             return
         finally:
             handler.busy = False
-        self._wakeups.watch(handler.subscription, token)
+        self.wakeups.watch(handler.subscription, token)
 
 
 def _serve_in(handler: Handler, receiver: int) -> None:
@@ -346,15 +399,3 @@ def _serve_in(handler: Handler, receiver: int) -> None:
     """
     if receiver and handler.subscription.group is None:
         handler.subscription.serve_in(receiver)
-
-
-def is_coroutine_function(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine; without importing inspect or asyncio for plain functions."""
-    import types
-
-    called = getattr(type(function), "__call__", None)  # noqa: B004 - its code is looked at
-    for candidate in (function, getattr(function, "__func__", None), called):
-        code = getattr(candidate, "__code__", None)
-        if isinstance(code, types.CodeType) and code.co_flags & 0x80:  # inspect.CO_COROUTINE
-            return True
-    return False

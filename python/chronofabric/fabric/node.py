@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
 from chronofabric.bus import Pattern, Publisher, wait_for_room
-from chronofabric.errors import ArgumentError, ClosedError, GuardError
+from chronofabric.duration import nanoseconds
+from chronofabric.errors import ArgumentError, ClosedError
 from chronofabric.fabric.checks import checked_flag, checked_text
 from chronofabric.fabric.counts import checked_count
 from chronofabric.fabric.ending import OPEN_BUSES, OPEN_FABRICS
-from chronofabric.fabric.guards import Do, Guard, GuardAction, guard_actions, make_guard
-from chronofabric.fabric.handlers import Handler, Handlers, ThreadedHandlers, is_coroutine_function
+from chronofabric.fabric.guarding import Guarding
+from chronofabric.fabric.guards import Guard
+from chronofabric.fabric.handlers import Handler, Handlers, ThreadedHandlers
 from chronofabric.fabric.parts import RunningSink, RunningSource
 from chronofabric.fabric.report import Report
 from chronofabric.fabric.requests import Requests
 from chronofabric.fabric.retention import Retention
+from chronofabric.fabric.scheduling import NodeTimers, Scheduling, SwitchInterval
 from chronofabric.fabric.subscribing import FILTERS, Subscribing
+from chronofabric.scheduler.timers import is_coroutine_function
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from chronofabric.duration import Duration
     from chronofabric.fabric.sinks import Sink
     from chronofabric.fabric.sources import Source
-    from chronofabric.logic import Formula
+    from chronofabric.scheduler import Realtime
 
 __all__ = ["Fabric"]
 
@@ -48,7 +52,7 @@ _logger = logging.getLogger("chronofabric.node")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class Fabric(Subscribing, Requests, Retention):
+class Fabric(Guarding, Requests, Retention, Scheduling, Subscribing):
     """A node of the fabric.
 
     Publishing and subscribing work as soon as it is made. Handlers, sources and sinks start when it is entered with
@@ -69,6 +73,11 @@ class Fabric(Subscribing, Requests, Retention):
     retained_bytes_max
         How many bytes the events may hold together that topics keep for subscriptions to come: their payloads, and 64
         for each event.
+    realtime
+        What the thread that fires its timers asks of the system.
+    switch_interval
+        How long a thread of Python may keep the interpreter from others while the node runs, such as ``"0.5 ms"``; for
+        the whole process, and as it was before when the node is closed.
 
     Raises
     ------
@@ -95,9 +104,12 @@ class Fabric(Subscribing, Requests, Retention):
         folder: str | os.PathLike[str] | None = None,
         topics_max: int = 65_536,
         retained_bytes_max: int = 67_108_864,
+        realtime: Realtime | None = None,
+        switch_interval: Duration | None = None,
     ) -> None:
         checked_text("name", name, empty=False)
         checked_count("retained_bytes_max", retained_bytes_max, 0)
+        self._switch = None if switch_interval is None else SwitchInterval(switch_interval)
         self._clock = _clock.source(clock)
         self._stamps = _clock.HybridLogicalClock(self._clock, folder=None if folder is None else os.fspath(folder))
         try:
@@ -115,6 +127,8 @@ class Fabric(Subscribing, Requests, Retention):
         self._stop = threading.Event()
         self._stop_asked = False
         self._handlers = self._make_handlers()
+        self._timers = self._handlers.timers = NodeTimers(name, self._clock, self._handlers, realtime)
+        self._waiting_rows = []
         self._guards: dict[str, Guard] = {}
         self._guard_handlers: dict[str, Handler] = {}
         self._sources: list[RunningSource] = []
@@ -335,7 +349,7 @@ class Fabric(Subscribing, Requests, Retention):
         if on_error not in ("continue", "stop"):
             hint = "it must be 'continue' or 'stop'"
             raise ArgumentError(f"on_error is {on_error!r}; {hint}", argument="on_error", value=on_error, hint=hint)
-        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
+        deadline_ns = None if deadline is None else nanoseconds(deadline, argument="deadline")
 
         def decorate(function: _Function) -> _Function:
             called: str = name or getattr(function, "__qualname__", None) or repr(function)
@@ -368,101 +382,6 @@ class Fabric(Subscribing, Requests, Retention):
             stop_on_error=stop_on_error,
             asynchronous=is_coroutine_function(function),
         )
-
-    # Guarding
-
-    def guard(
-        self,
-        name: str,
-        *,
-        on: str | Pattern | None = None,
-        signals: Mapping[str, str] | None = None,
-        when: str | Formula | None = None,
-        must: str | Formula | None = None,
-        do: Do | None = None,
-        publish: str | None = None,
-        action: GuardAction | None = None,
-        deadline: Duration | None = None,
-        hysteresis: float = 0.0,
-        robustness: bool = False,
-        max_samples: int = 65_536,
-    ) -> Guard:
-        """Watch topics by a formula, and act when its verdict changes.
-
-        Every event of a guarded topic is evaluated before it is enqueued. The guard fires once when its verdict becomes
-        true (`when`) or false (`must`), and is armed again when the verdict turns back past the hysteresis. Each firing
-        is published on ``guard/<name>``. A window that is not yet covered gives no verdict.
-
-        Parameters
-        ----------
-        name
-            Its name, unique in the node; that of a guard that was taken away is free again.
-        on
-            The topics it judges, each by itself. A bare number is the field ``value``.
-        signals
-            Instead of `on`: for each name in the formula the topic, or ``topic#field``, that it comes from.
-        when, must
-            The formula, of which one is given.
-        do
-            A `Flag` or a `NativeFunction`, set or called at once in the publishing thread; or a callable, which is
-            called with the guard's event in the handler thread.
-        publish
-            A further topic on which to publish each firing, at once.
-        action
-            ``"log"``, or a mapping with ``kind`` ``log``, ``publish``, ``command`` or ``python``, as in run files.
-        deadline
-            Native actions that begin later than this after the event entered the node are counted as late.
-        hysteresis
-            How far the verdict must turn back before the guard is armed again, in units of the formula's margin.
-        robustness
-            Publish the margin of every verdict on ``guard/<name>/robustness``.
-        max_samples
-            How many samples one window may hold.
-
-        Raises
-        ------
-        FormulaError, PatternError
-            With a caret under the place.
-        GuardError
-            The name is taken, or signals and formula do not agree.
-        """
-        deadline_ns = None if deadline is None else _nanoseconds(deadline, "deadline")
-        native, call = guard_actions(name, do, publish, action)
-        self._core.check()
-        with self._lock:
-            if name in self._guards and not self._guards[name].closed:
-                raise GuardError(f"there is a guard '{name}' already; give this one another name", guard=name)
-            # Before the guard watches, so that the action misses no firing.
-            handler = (
-                None if call is None else self._handler(call, f"guard/{name}", f"guard {name}", deadline_ns, history=0)
-            )
-            try:
-                guard = make_guard(
-                    self._core,
-                    name,
-                    on=on,
-                    signals=signals,
-                    when=when,
-                    must=must,
-                    native=native,
-                    keep=do,
-                    deadline_ns=deadline_ns,
-                    hysteresis=hysteresis,
-                    robustness=robustness,
-                    max_samples=max_samples,
-                )
-            except BaseException:
-                if handler is not None:
-                    handler.subscription.close()
-                raise
-            self._guards[name] = guard
-            former = self._guard_handlers.pop(name, None)
-            if former is not None:  # of a guard of this name that was taken away
-                former.subscription.close()
-            if handler is not None:
-                self._guard_handlers[name] = handler
-                self._handlers.add(handler)
-        return guard
 
     # Sources and sinks
 
@@ -556,6 +475,7 @@ class Fabric(Subscribing, Requests, Retention):
                 raise
             self._running = True
             self._handlers.start(loop)
+            self._start_timers(loop)
             for source in self._sources:
                 source.start()
 
@@ -573,7 +493,7 @@ class Fabric(Subscribing, Requests, Retention):
         >>> with cf.Fabric("plant") as fabric:
         ...     fabric.run("10 ms")
         """
-        until_ns = None if duration is None else self._clock.now() + _nanoseconds(duration, "duration")
+        until_ns = None if duration is None else self._clock.now() + nanoseconds(duration, argument="duration")
         self.start()
         slice_s = 0.001 if self._core.simulated else _SIGNAL_SLICE_S
         try:
@@ -611,7 +531,7 @@ class Fabric(Subscribing, Requests, Retention):
             By subscription, how many events were dropped because they were still pending.
         """
         self._core.check()
-        drain_s = _nanoseconds(drain, "drain") / 1e9
+        drain_s = nanoseconds(drain, argument="drain") / 1e9
         with self._lock:
             if self._closing:
                 return dict(self._dropped)
@@ -629,6 +549,7 @@ class Fabric(Subscribing, Requests, Retention):
     def _drain(self, until_s: float) -> None:
         """Stop the sources, and give those who receive the time to finish."""
         self.stop()
+        self._timers.disarm()
         for source in self._sources:
             source.stop_token.set()
         for source in self._sources:
@@ -641,6 +562,7 @@ class Fabric(Subscribing, Requests, Retention):
     def _end(self, until_s: float) -> None:
         """Close the bus, end the threads, and take down what was still pending."""
         self._core.close()
+        self._end_timers()
         try:
             self._handlers.stop(max(0.1, until_s - _time.monotonic()))
             for sink in self._sinks:
@@ -713,6 +635,7 @@ class Fabric(Subscribing, Requests, Retention):
             sinks=tuple(sink.report() for sink in self._sinks),
             requests=self._core.requests(),
             retained=self._core.retention(),
+            timers=self._timers.report()["periodic"],
         )
 
     def topics(self) -> Mapping[str, int]:
@@ -722,9 +645,3 @@ class Fabric(Subscribing, Requests, Retention):
     def _refuse_when_closed(self) -> None:
         if self._closing:
             raise ClosedError(f"fabric '{self._name}' is closed", name=self._name)
-
-
-def _nanoseconds(duration: Duration, argument: str) -> int:
-    from chronofabric.duration import nanoseconds
-
-    return nanoseconds(duration, argument=argument)

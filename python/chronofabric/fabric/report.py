@@ -25,7 +25,7 @@ class Report:
         How long it has run, on its own time source.
     topics
         ``count`` and ``published``, how many events were published on all of them.
-    subscriptions, handlers, guards, sources, sinks
+    subscriptions, handlers, guards, sources, sinks, timers
         One mapping each; durations are in nanoseconds and say so in their names.
     requests
         How many were ``asked``, and what became of them: ``answered``, ``failed`` (who answered raised),
@@ -57,10 +57,11 @@ class Report:
     sinks: tuple[Mapping[str, Any], ...]
     requests: Mapping[str, int]
     retained: Mapping[str, int]
+    timers: tuple[Mapping[str, Any], ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values, ready for JSON."""
-        parts = ("subscriptions", "handlers", "guards", "sources", "sinks")
+        parts = ("subscriptions", "handlers", "guards", "sources", "sinks", "timers")
         head = {"node": self.node, "clock": self.clock, "uptime_ns": self.uptime_ns, "topics": dict(self.topics)}
         head |= {"requests": dict(self.requests), "retained": dict(self.retained)}
         return head | {part: [dict(each) for each in getattr(self, part)] for part in parts}
@@ -90,7 +91,14 @@ class Report:
         for each in self.guards:
             p99 = each["lateness_ns"]["p99"] / 1e3
             lines.append(f"  guard {each['name']}: fired {each['fired']} times, p99 {p99:.1f} us after the sample")
-        for kind in ("sources", "sinks", "handlers"):
+        for each in self.timers:
+            start = "python_start_ns" if each["called"] else "native_start_ns"
+            late, p99 = each["late_starts"], each[start]["p99"] / 1e3
+            lines.append(
+                f"  timer {each['name']}: {each['fired']} ticks, {each['missed_ticks'] + each['coalesced']} left out, "
+                f"{late} more than {each['tolerance_ns'] / 1e3:g} us late; p99 {p99:.1f} us"
+            )
+        for kind in ("sources", "sinks", "handlers", "timers"):
             lines += [
                 f"  {kind[:-1]} {each['name']}: {each['errors']} errors ({each['error']})"
                 for each in getattr(self, kind)

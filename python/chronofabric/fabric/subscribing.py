@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from chronofabric.bus import Subscription
+from chronofabric.duration import bucket, nanoseconds
 from chronofabric.errors import ArgumentError
 from chronofabric.fabric.checks import checked_text, only
 from chronofabric.fabric.counts import checked_count
@@ -112,8 +113,6 @@ class Subscribing:
             checked_text("group", group, empty=False)
         if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
             pattern = list(pattern)
-        from chronofabric.duration import nanoseconds
-
         return self._subscription_type(
             self._core,
             pattern,
@@ -139,8 +138,6 @@ def _filters(
     debounce: Duration | None,
 ) -> dict[str, Any]:
     """The filters of a subscription as the bus takes them."""
-    from chronofabric.duration import bucket, nanoseconds
-
     if debounce is not None and order == "causal":
         hint = "leave out one of the two, or use throttle"
         text = f"debounce keeps events back, which order='causal' does not allow; {hint}"

@@ -15,7 +15,7 @@ from chronofabric.testing.expectation import Expectation
 from chronofabric.testing.script import Instant, instants
 from chronofabric.testing.subscription import SimulatedSubscription
 from chronofabric.testing.timeline import CAPACITY, EVENTS_MAX, Recording
-from chronofabric.testing.turns import SteppedHandlers, SteppedSource
+from chronofabric.testing.turns import SteppedHandlers, SteppedQuiet, SteppedSource, SteppedTimers
 
 if TYPE_CHECKING:
     from chronofabric._core import bus as _bus
@@ -63,8 +63,12 @@ class SimulatedFabric(Fabric):
             raise ArgumentError(text, argument="clock", value=options["clock"], hint=hint)
         self._stepper = stepper
         self._recordings: list[Recording] = []
+        self._quiet: list[SteppedQuiet] = []
         self._adds_sink = False
         super().__init__(name, clock=stepper.clock, **options)
+        self._timers.failed = lambda called, error: self._note_failure(f"timer {called}", None, error)
+        self._stepped_timers = SteppedTimers(self._timers)
+        stepper.participants.append(self._stepped_timers)
         self._recording = self._record("**", "recording of the simulation", events_max)
 
     # What tests need
@@ -174,6 +178,10 @@ class SimulatedFabric(Fabric):
         subscription = super().subscribe(pattern, **options)
         assert isinstance(subscription, SimulatedSubscription)
         subscription._stepper = self._stepper
+        if options.get("debounce") is not None:
+            quiet = SteppedQuiet(subscription, self)
+            self._quiet.append(quiet)
+            self._stepper.participants.append(quiet)
         if options.get("overflow") == "block" and not self._adds_sink:
             subscription.poll()  # whoever receives is known to be this thread, which cannot wait for itself
         return subscription
@@ -288,7 +296,8 @@ class SimulatedFabric(Fabric):
         for sink in self._sinks:
             if sink.errors:
                 self._note_failure(f"sink {sink.name}", None, SinkError(str(sink.error), sink=sink.name))
-        self._stepper.forget(self, [source for source in self._sources if isinstance(source, SteppedSource)])
+        sources = [source for source in self._sources if isinstance(source, SteppedSource)]
+        self._stepper.forget(self, [*sources, *self._quiet, self._stepped_timers])
 
 
 def _longest_s(bus: _bus.Bus, deadline_ns: int) -> float:

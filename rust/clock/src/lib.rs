@@ -70,6 +70,6 @@ pub use hardware::CounterKind;
 pub use hlc::{ClockOptions, DEFAULT_MAX_DRIFT_NS, HybridLogicalClock};
 pub use node::NodeId;
 pub use registry::{MAX_NAME_BYTES, MAX_SOURCES, Registry};
-pub use simulated::SimulatedSource;
+pub use simulated::{Attendant, SimulatedSource};
 pub use source::{CANCEL_LATENCY_NS_MAX, TimeSource};
 pub use stamp::{NodeStamp, STAMP_RESOLUTION_NS, Stamp, Stamps};

@@ -5,14 +5,25 @@
 //! - A wait ends in `true` only after the time has been set to its deadline or beyond; every move wakes all waiters, in
 //!   whatever order the system runs them.
 //! - The caller's cancel flag is asked without the lock held, so it may take locks of its own.
+//! - On its way forward time stops at every instant that an attendant names, in order, and the attendants act there, one
+//!   after the other as they were added, in the thread that moves the time.
 
 use crate::ClockError;
+use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// How often a waiter asks whether it has been cancelled, by real time; [`SimulatedSource::wake`] makes it ask at once.
 const CANCEL_CHECK: Duration = Duration::from_millis(20);
+
+/// Something that acts at instants of simulated time, without a thread of its own.
+pub trait Attendant: Send + Sync {
+    /// The next instant at which it has something to do.
+    fn next_due_ns(&self) -> Option<i64>;
+    /// Does what is due now. May move the time itself.
+    fn act(&self);
+}
 
 /// Time that moves when it is told to.
 ///
@@ -25,18 +36,25 @@ const CANCEL_CHECK: Duration = Duration::from_millis(20);
 /// assert!(source.set(1_499).is_err());
 /// # Ok::<(), chronofabric_clock::ClockError>(())
 /// ```
-#[derive(Debug)]
 pub struct SimulatedSource {
     /// Written under `moving` only, read anywhere.
     now_ns: AtomicI64,
     moving: Mutex<()>,
     moved: Condvar,
+    attendants: Mutex<Vec<Weak<dyn Attendant>>>,
+}
+
+impl fmt::Debug for SimulatedSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SimulatedSource").field("now_ns", &self.now_ns).finish_non_exhaustive()
+    }
 }
 
 impl SimulatedSource {
     /// A source that stands at an instant.
     pub fn new(start_ns: i64) -> Self {
-        Self { now_ns: AtomicI64::new(start_ns), moving: Mutex::new(()), moved: Condvar::new() }
+        let (moving, moved, attendants) = (Mutex::new(()), Condvar::new(), Mutex::default());
+        Self { now_ns: AtomicI64::new(start_ns), moving, moved, attendants }
     }
 
     /// Where simulated time stands.
@@ -69,6 +87,13 @@ impl SimulatedSource {
         Ok(time_ns)
     }
 
+    /// Has an attendant act at its instants for as long as it lives.
+    pub fn attend(&self, attendant: Weak<dyn Attendant>) {
+        let mut attendants = lock(&self.attendants);
+        attendants.retain(|each| each.strong_count() > 0);
+        attendants.push(attendant);
+    }
+
     /// Makes every waiter ask at once whether it has been cancelled. Without it a waiter asks every 20 ms of real time.
     pub fn wake(&self) {
         let _moving = self.lock();
@@ -95,15 +120,40 @@ impl SimulatedSource {
         if time_ns < now_ns {
             return Err(ClockError::Backwards { now_ns, requested_ns: time_ns });
         }
-        self.now_ns.store(time_ns, Ordering::Release);
         drop(moving);
-        self.moved.notify_all();
+        loop {
+            // Asked anew each time: what acts may bring others, or have something to do again.
+            let attendants: Vec<_> = lock(&self.attendants).iter().filter_map(Weak::upgrade).collect();
+            let next_ns = attendants.iter().filter_map(|each| each.next_due_ns()).min();
+            let Some(next_ns) = next_ns.filter(|next_ns| *next_ns <= time_ns) else { break };
+            self.reach(next_ns);
+            for each in attendants {
+                if each.next_due_ns().is_some_and(|due_ns| due_ns <= self.now_ns()) {
+                    each.act();
+                }
+            }
+        }
+        self.reach(time_ns);
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Stands at an instant, unless somebody moved past it meanwhile.
+    fn reach(&self, time_ns: i64) {
+        let moving = self.lock();
+        if time_ns > self.now_ns() {
+            self.now_ns.store(time_ns, Ordering::Release);
+        }
+        drop(moving);
+        self.moved.notify_all();
     }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        lock(&self.moving)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -111,6 +161,7 @@ impl SimulatedSource {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
     use std::thread;
 
@@ -180,6 +231,59 @@ mod tests {
         });
         assert!(reached);
         assert_eq!(source.now_ns(), 3);
+    }
+
+    /// Acts at instants one after the other, notes when it did, and moves the time by some on its way.
+    struct Diary {
+        source: Arc<SimulatedSource>,
+        instants: Mutex<Vec<i64>>,
+        acted: Mutex<Vec<i64>>,
+        moves_by_ns: i64,
+    }
+
+    impl Attendant for Diary {
+        fn next_due_ns(&self) -> Option<i64> {
+            lock(&self.instants).first().copied()
+        }
+
+        fn act(&self) {
+            lock(&self.instants).remove(0);
+            lock(&self.acted).push(self.source.now_ns());
+            if self.moves_by_ns > 0 {
+                self.source.advance(self.moves_by_ns).unwrap();
+            }
+        }
+    }
+
+    fn diary(source: &Arc<SimulatedSource>, instants: &[i64], moves_by_ns: i64) -> Arc<Diary> {
+        let (instants, acted) = (Mutex::new(instants.to_vec()), Mutex::default());
+        let diary = Arc::new(Diary { source: Arc::clone(source), instants, acted, moves_by_ns });
+        let known: Arc<dyn Attendant> = Arc::<Diary>::clone(&diary);
+        source.attend(Arc::downgrade(&known));
+        diary
+    }
+
+    #[test]
+    fn time_stops_where_an_attendant_has_something_to_do() {
+        let source = Arc::new(SimulatedSource::new(0));
+        let (first, second) = (diary(&source, &[3, 5, 20], 0), diary(&source, &[4, 5], 0));
+        source.advance(10).unwrap();
+        assert_eq!(*lock(&first.acted), [3, 5]);
+        assert_eq!(*lock(&second.acted), [4, 5]);
+        assert_eq!(source.now_ns(), 10);
+        drop(first);
+        source.set(30).unwrap();
+        assert_eq!(source.now_ns(), 30);
+    }
+
+    #[test]
+    fn an_attendant_may_move_the_time_itself_and_past_the_target() {
+        let source = Arc::new(SimulatedSource::new(0));
+        let diary = diary(&source, &[3, 5], 10);
+        source.advance(4).unwrap();
+        // From 3 it went to 13, with the instant 5 on its way, from where it went to 15.
+        assert_eq!(*lock(&diary.acted), [3, 5]);
+        assert_eq!(source.now_ns(), 15);
     }
 
     proptest! {

@@ -326,7 +326,7 @@ pub(crate) struct Guard {
 
 /// An address as a C function `void f(int64_t time_ns, double robustness)`.
 #[allow(unsafe_code)]
-fn function_at(py: Python<'_>, address: usize) -> PyResult<extern "C" fn(i64, f64)> {
+pub(crate) fn function_at(py: Python<'_>, address: usize) -> PyResult<extern "C" fn(i64, f64)> {
     if address == 0 {
         let value = 0_i32.into_pyobject(py)?;
         return Err(errors::argument(py, "function", value.as_any(), "it must be the address of a C function"));

@@ -36,6 +36,7 @@ mod pattern;
 mod payload;
 mod publisher;
 mod request;
+mod scheduler;
 mod settings;
 mod subscription;
 mod timer;
@@ -61,10 +62,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     columns::register(module)?;
     logic::register(module)?;
     optimize::register(module)?;
+    scheduler::register(module)?;
     settings::register(module)?;
     // So that `import chronofabric._core.bus` finds it.
     let modules = py.import("sys")?.getattr("modules")?;
-    for name in ["bus", "clock", "columns", "logic", "optimize", "settings"] {
+    for name in ["bus", "clock", "columns", "logic", "optimize", "scheduler", "settings"] {
         modules.set_item(format!("chronofabric._core.{name}"), module.getattr(name)?)?;
     }
     Ok(())

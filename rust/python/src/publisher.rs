@@ -121,6 +121,13 @@ impl Publisher {
         Ok(Self { topic, node: Arc::clone(node), priority, retain, schema, arrow_schema })
     }
 
+    /// Its topic, for who publishes on it without the interpreter from now on.
+    pub(crate) fn shared_topic(&self, py: Python<'_>) -> PyResult<Arc<Topic>> {
+        self.node.check(py)?;
+        self.node.bus.share(&self.topic);
+        Ok(Arc::clone(&self.topic))
+    }
+
     /// Refuses what [`Publisher::event`] would, before a topic is made for it.
     #[cold]
     pub(crate) fn check_event(node: &Node, payload: &Bound<'_, PyAny>, with: &Accompaniment<'_, '_>) -> PyResult<()> {

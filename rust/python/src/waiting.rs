@@ -228,7 +228,8 @@ fn spins() -> u32 {
 #[pyclass(module = "chronofabric._core.bus", frozen)]
 pub(crate) struct Wakeups {
     shared: Arc<Shared>,
-    node: Arc<Node>,
+    /// Refuses to wait in a forked child, where there is one.
+    node: Option<Arc<Node>>,
 }
 
 #[derive(Default)]
@@ -244,10 +245,27 @@ struct Shared {
 #[derive(Default)]
 struct Inbox {
     tokens: Vec<u64>,
-    /// Watched subscriptions that have something to do at a time, although nothing is published: when, the number, which.
-    due: Vec<(i64, u64, Arc<Core>)>,
+    due: Vec<Due>,
     /// How many threads wait for the first: to notify nobody would cost a system call all the same.
     sleepers: usize,
+}
+
+/// A watched subscription that has something to do at a time, although nothing is published.
+struct Due {
+    due_ns: i64,
+    token: u64,
+    core: Arc<Core>,
+    node: Arc<Node>,
+}
+
+impl Due {
+    /// How long until then, as far as real time can tell.
+    fn left(&self) -> Duration {
+        let source = self.node.bus.source();
+        let left = self.due_ns.saturating_sub(source.now_ns()).max(0);
+        let left = Duration::from_nanos(left.unsigned_abs());
+        if source.as_simulated().is_some() { left.min(SIMULATED_SLICE) } else { left }
+    }
 }
 
 /// What is written at one end makes the other one readable.
@@ -307,25 +325,22 @@ impl Shared {
 }
 
 impl Wakeups {
-    fn wake(&self) -> Arc<dyn Wake> {
+    pub(crate) fn wake(&self) -> Arc<dyn Wake> {
         Arc::<Shared>::clone(&self.shared)
     }
 
     /// How long until the first watched subscription has something to do by itself; `None` where none has.
     fn until_due(&self) -> Option<Duration> {
-        let first_ns = lock(&self.shared.inbox).due.iter().map(|(due_ns, ..)| *due_ns).min()?;
-        let source = self.node.bus.source();
-        let left = first_ns.saturating_sub(source.now_ns()).max(0);
-        let left = Duration::from_nanos(left.unsigned_abs());
-        Some(if source.as_simulated().is_some() { left.min(SIMULATED_SLICE) } else { left })
+        lock(&self.shared.inbox).due.iter().map(Due::left).min()
     }
 }
 
 #[pymethods]
 impl Wakeups {
     #[new]
-    fn new(bus: &Bound<'_, crate::bus::Bus>) -> Self {
-        Self { shared: Arc::default(), node: Arc::clone(&bus.get().node) }
+    #[pyo3(signature = (bus = None))]
+    fn new(bus: Option<&Bound<'_, crate::bus::Bus>>) -> Self {
+        Self { shared: Arc::default(), node: bus.map(|bus| Arc::clone(&bus.get().node)) }
     }
 
     /// Registers a subscription under a number, for the next time it has something to do.
@@ -337,13 +352,14 @@ impl Wakeups {
             items.disarm(&wake, token);
             wake.wake(token);
         } else if let Some(due_ns) = subscription.core.due_ns() {
-            lock(&self.shared.inbox).due.push((due_ns, token, Arc::clone(&subscription.core)));
+            let (core, node) = (Arc::clone(&subscription.core), Arc::clone(&subscription.node));
+            lock(&self.shared.inbox).due.push(Due { due_ns, token, core, node });
         }
     }
 
     /// Takes a registration back.
     fn unwatch(&self, subscription: &Bound<'_, Subscription>, token: u64) {
-        lock(&self.shared.inbox).due.retain(|(_, other, _)| *other != token);
+        lock(&self.shared.inbox).due.retain(|due| due.token != token);
         subscription.get().core.items().disarm(&self.wake(), token);
     }
 
@@ -390,7 +406,9 @@ impl Wakeups {
                 let waited = self.shared.changed.wait_timeout_while(inbox, slice, |inbox| inbox.tokens.is_empty());
                 waited.unwrap_or_else(PoisonError::into_inner).0.sleepers -= 1;
             });
-            self.node.check(py)?;
+            if let Some(node) = &self.node {
+                node.check(py)?;
+            }
         }
     }
 
@@ -407,15 +425,13 @@ impl Wakeups {
         if inbox.due.is_empty() {
             return tokens;
         }
-        inbox.due.retain(|(_, token, _)| !tokens.contains(token));
-        let now_ns = self.node.bus.source().now_ns();
-        let (due, later) = std::mem::take(&mut inbox.due).into_iter().partition(|(due_ns, ..)| *due_ns <= now_ns);
-        inbox.due = later;
+        inbox.due.retain(|due| !tokens.contains(&due.token));
+        let now: Vec<Due> = inbox.due.extract_if(.., |due| due.left().is_zero()).collect();
         drop(inbox);
-        let (due, wake): (Vec<(i64, u64, Arc<Core>)>, _) = (due, self.wake());
-        for (_, token, subscription) in due {
+        let wake = self.wake();
+        for Due { token, core, .. } in now {
             // Handed out once, as every other.
-            subscription.items().disarm(&wake, token);
+            core.items().disarm(&wake, token);
             tokens.push(token);
         }
         tokens

@@ -1,0 +1,237 @@
+"""How late timers are, beside the system's own measure and Python's schedulers, and what arming one costs.
+
+`python -m benchmarks.peers.scheduler [--quick] [--json FILE] [--case TEXT]`
+
+Lateness is from the instant of a timer to the first instruction of its action, of one timer every 5 ms for 5 s. Native
+timers stand beside `cyclictest` of the usual class without a hold on the processors' latency (`--laptop`), or, where
+that is not installed, a loop of `time.sleep` to absolute instants. The Rust side by itself is measured by `cargo bench
+-p chronofabric-scheduler`, beside tokio's `DelayQueue` and a heap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sched
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import chronofabric as cf
+from benchmarks.peers._rounds import Case, main
+from chronofabric.scheduler import Timers
+
+PERIOD_S = 0.005
+SUBMISSION_NS_MAX = 250.0
+FAR_S = 3_600.0
+
+# A peer of Python's schedulers fires a function at instants of `time.monotonic` and returns when all were fired.
+Peer = Callable[[list[float], Callable[[float], None]], None]
+
+
+def cases(quick: bool) -> list[Case]:
+    """Make the cases."""
+    timers = 100 if quick else 1_000
+    arms = 20_000 if quick else 200_000
+    found = [
+        Case(
+            "arm again for another instant, one timer held, one thread, from Python",
+            ours=partial(rearm_ns, arms, 0),
+            limit=SUBMISSION_NS_MAX,
+            unit="ns/call",
+        ),
+        Case(
+            "arm again for another instant, 10 000 timers held, one thread, from Python",
+            ours=partial(rearm_ns, arms, 10_000),
+            limit=SUBMISSION_NS_MAX,
+            unit="ns/call",
+        ),
+    ]
+    peer, name = (cyclictest_us, "cyclictest --laptop") if shutil.which("cyclictest") else (sleep_us, "time.sleep")
+    for load, bar, around in [("idle", 1.0, idle), ("a busy Python thread", 1 / 1.2, busy)]:
+        found.append(
+            Case(
+                f"lateness p99 of native timers, usual class, {load}",
+                ours=partial(native_us, timers, around),
+                peer=partial(peer, timers, around),
+                peer_name=name,
+                unit="us",
+                bar=bar,
+            )
+        )
+    for percent, bar in [(50, 1 / 0.3), (99, 1 / 0.7)]:
+        for called, needs, fire in [
+            ("asyncio", (), with_asyncio),
+            ("uvloop", ("uvloop",), with_uvloop),
+            ("threading.Timer", (), with_threads),
+            ("sched", (), with_sched),
+        ]:
+            found.append(
+                Case(
+                    f"lateness p{percent} of Python callbacks, usual class, idle, against {called}",
+                    ours=partial(python_us, timers, percent),
+                    peer=partial(peer_us, fire, timers, percent),
+                    peer_name=called,
+                    unit="us",
+                    bar=bar,
+                    needs=needs,
+                )
+            )
+    return found
+
+
+@contextmanager
+def idle() -> Iterator[None]:
+    """Have nothing else to do."""
+    yield
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Have a thread of Python that never lets go of the interpreter by itself."""
+    stop = threading.Event()
+
+    def burn() -> None:
+        while not stop.is_set():
+            pass
+
+    thread = threading.Thread(target=burn)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def rearm_ns(count: int, held: int) -> float:
+    """Return the nanoseconds of arming a timer again, in the firing thread's absence."""
+    with Timers(timers_max=held + 1) as timers:
+        flag = cf.Flag()
+        for number in range(held):
+            timers.after(FAR_S + number / 1e3, flag)
+        rearm = timers.after(FAR_S, flag).rearm
+        started_ns = time.perf_counter_ns()
+        for _ in range(count):
+            rearm(FAR_S)
+        return (time.perf_counter_ns() - started_ns) / count
+
+
+def native_us(count: int, around: Callable[[], object]) -> float:
+    """Return the 99th percentile of how late a native timer fires."""
+    with around(), Timers() as timers:  # type: ignore[attr-defined]
+        timer = timers.every(PERIOD_S, cf.Flag())
+        time.sleep(count * PERIOD_S)
+        timer.cancel()
+        return float(timer.report()["native_start_ns"]["p99"]) / 1e3
+
+
+def cyclictest_us(count: int, around: Callable[[], object]) -> float:
+    """Return the same of rt-tests' own measure."""
+    command = ["cyclictest", "-q", "-t1", "-i", "5000", "-l", str(count), "-h", "20000", "--laptop"]
+    with around():  # type: ignore[attr-defined]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = [(int(us), int(hits)) for us, hits in re.findall(r"^(\d+)\s+(\d+)$", text, re.MULTILINE)]
+    wanted, seen = count * 99 / 100, 0
+    for us, hits in rows:
+        seen += hits
+        if seen >= wanted:
+            return float(us)
+    raise AssertionError(f"cyclictest counted {seen} of {count}: {text[-500:]}")
+
+
+def sleep_us(count: int, around: Callable[[], object]) -> float:
+    """Return the same of a loop that sleeps to absolute instants."""
+    late = []
+    with around():  # type: ignore[attr-defined]
+        due_s = time.monotonic()
+        for _ in range(count):
+            due_s += PERIOD_S
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            late.append(time.monotonic() - due_s)
+    return percentile_us(late, 99)
+
+
+def python_us(count: int, percent: int) -> float:
+    """Return a percentile of how late a Python callback begins."""
+    late: list[float] = []
+    done = threading.Event()
+    with Timers() as timers:
+        first_ns = timers.now() + 20_000_000
+        for number in range(count):
+            due_ns = first_ns + number * round(PERIOD_S * 1e9)
+            timers.at(due_ns, partial(note, timers, due_ns, late, count, done))
+        done.wait()
+    return percentile_us(late, percent)
+
+
+def note(timers: Timers, due_ns: int, late: list[float], count: int, done: threading.Event) -> None:
+    """Take note of a callback."""
+    late.append((timers.now() - due_ns) / 1e9)
+    if len(late) == count:
+        done.set()
+
+
+def peer_us(fire: Peer, count: int, percent: int) -> float:
+    """Return the same of a scheduler of Python's."""
+    late: list[float] = []
+    first_s = time.monotonic() + 0.02
+    due = [first_s + number * PERIOD_S for number in range(count)]
+    fire(due, lambda due_s: late.append(time.monotonic() - due_s))
+    return percentile_us(late, percent)
+
+
+def percentile_us(late: list[float], percent: int) -> float:
+    """Return a percentile in microseconds."""
+    return statistics.quantiles(late, n=100)[percent - 1] * 1e6
+
+
+async def _fire_on_loop(due: list[float], call: Callable[[float], None]) -> None:
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    offset = loop.time() - time.monotonic()
+    for due_s in due:
+        loop.call_at(due_s + offset, call, due_s)
+    loop.call_at(due[-1] + offset + PERIOD_S, done.set)
+    await done.wait()
+
+
+def with_asyncio(due: list[float], call: Callable[[float], None]) -> None:
+    """Fire with asyncio's own loop."""
+    asyncio.run(_fire_on_loop(due, call))
+
+
+def with_uvloop(due: list[float], call: Callable[[float], None]) -> None:
+    """Fire with uvloop."""
+    import uvloop  # type: ignore[import-not-found,unused-ignore]
+
+    uvloop.run(_fire_on_loop(due, call))
+
+
+def with_threads(due: list[float], call: Callable[[float], None]) -> None:
+    """Fire with a thread for each timer, 200 at a time: more would be late by their own starting."""
+    for begin in range(0, len(due), 200):
+        part = due[begin : begin + 200]
+        timers = [threading.Timer(max(0.0, due_s - time.monotonic()), call, (due_s,)) for due_s in part]
+        for timer in timers:
+            timer.start()
+        for timer in timers:
+            timer.join()
+
+
+def with_sched(due: list[float], call: Callable[[float], None]) -> None:
+    """Fire with the standard library's event scheduler."""
+    scheduler = sched.scheduler(time.monotonic, time.sleep)
+    for due_s in due:
+        scheduler.enterabs(due_s, 0, call, (due_s,))
+    scheduler.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main("scheduler", cases))

@@ -1,0 +1,237 @@
+"""Timers, and what they do when they fire."""
+
+from datetime import datetime
+from typing import Any, Self, final
+
+from chronofabric._core.bus import Wakeups
+from chronofabric._core.clock import Stamp, TimeSource
+from chronofabric.duration import Duration
+
+__all__ = ["Call", "DeadlineQueue", "QueuedJob", "Timer", "Timers", "admission"]
+
+@final
+class Timers:
+    """A wheel of timers and the thread that fires them. Users have `chronofabric.scheduler.Timers`."""
+
+    def __new__(
+        cls,
+        name: str,
+        source: str | TimeSource,
+        wakeups: Wakeups,
+        token: int,
+        *,
+        timers_max: int,
+        spin_ns: int | None,
+        class_: str,
+        priority: int,
+        runtime_ns: int,
+        period_ns: int,
+        processor: int | None,
+        lock_memory: bool,
+        awake_processors: bool,
+    ) -> Self: ...
+    def attend(self, runner: Any) -> None:
+        """On a simulated source: have timers fire as its time moves, with Python called by `runner`."""
+
+    def timer(
+        self,
+        act: object,
+        *,
+        period_ns: int | None = None,
+        missed: str = "skip",
+        waiting_max: int = 1,
+        tolerance_ns: int = 0,
+        measured: bool = False,
+    ) -> Timer:
+        """Make a timer that is not armed."""
+
+    def take(self) -> Call | None:
+        """Return the next call of Python that waits; it counts as started."""
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When the next timer is due."""
+
+    def fire_due(self) -> None:
+        """Fire what is due, in the calling thread."""
+
+    def __len__(self) -> int: ...
+    def now(self) -> int:
+        """Return the time of its source."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its source is simulated."""
+
+    @property
+    def waiting(self) -> int:
+        """How many calls of Python wait."""
+
+    @property
+    def refused(self) -> list[tuple[str, str, str]]:
+        """What was asked of the system and refused: option, reason, cost."""
+
+    def report(self) -> dict[str, Any]:
+        """Return the figures of all timers that have none of their own."""
+
+    def close(self) -> int:
+        """End the thread and take all timers back; return how many were armed. Calls that wait go on waiting."""
+
+    def discard(self) -> int:
+        """Take back the calls that wait; return how many."""
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child of the process that made it."""
+
+@final
+class Timer:
+    """A timer, made by `chronofabric.scheduler.Timers`. Dropping it leaves the timer as it is.
+
+    Every method may be called from any thread.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> clock = cf.SimulatedClock()
+    >>> with cf.scheduler.Timers(clock=clock) as timers:
+    ...     watchdog = timers.after("1 s", cf.Flag())
+    ...     watchdog.rearm("2 s")
+    ...     watchdog.due_ns, watchdog.cancel(), watchdog.armed
+    (2000000000, True, False)
+    """
+
+    def rearm(self, delay: Duration) -> None:
+        """Arm it for a time from now, whether it is armed, has fired, or was cancelled.
+
+        Parameters
+        ----------
+        delay
+            How long from now.
+
+        Raises
+        ------
+        ArgumentError
+            It is not a duration, or is negative; the timer is as before.
+        TimerLimitError
+            It was not armed, and as many timers are armed as may be.
+        ClosedError
+            Its timers are closed.
+        """
+
+    def rearm_at(self, instant: datetime | Stamp | int) -> None:
+        """Arm it for an instant; one that has passed fires at once.
+
+        Parameters
+        ----------
+        instant
+            A datetime with a time zone, a stamp, or integer nanoseconds since the Unix epoch.
+
+        Raises
+        ------
+        ArgumentError, TimerLimitError, ClosedError
+            As for `rearm`.
+        """
+
+    def cancel(self) -> bool:
+        """Take it back; return whether it was armed. A call that runs at this moment goes on."""
+
+    @property
+    def armed(self) -> bool:
+        """Whether it will fire."""
+
+    @property
+    def due_ns(self) -> int | None:
+        """When it fires next, in nanoseconds since the Unix epoch; None if it is not armed."""
+
+    def report(self) -> dict[str, Any]:
+        """Return its figures; a timer that fires once shares them with the others of its kind."""
+
+@final
+class Call:
+    """A call of Python that was handed over and counts as started."""
+
+    @property
+    def target(self) -> Any:
+        """What is to be called."""
+
+    @property
+    def due_ns(self) -> int:
+        """When the timer was due."""
+
+    @property
+    def missed(self) -> int:
+        """How many further ticks it stands for: left out, or fired while it waited."""
+
+    def completed(self, failed: bool) -> bool:
+        """Take note that it has ended; return whether that was later than the tolerance."""
+
+@final
+class DeadlineQueue:
+    """Jobs, of which the one with the earliest deadline comes first, then that of higher priority, then the older.
+
+    Jobs pushed as best effort come when no other waits. Every method may be called from any thread.
+
+    Parameters
+    ----------
+    jobs_max
+        How many jobs may wait, with a guarantee and without it.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> queue = cf.scheduler.DeadlineQueue()
+    >>> later = queue.push("later", 20)
+    >>> sooner = queue.push("sooner", 10)
+    >>> later.cancel(), queue.pop(), queue.pop()
+    (True, (10, 'sooner'), None)
+    """
+
+    def __new__(cls, jobs_max: int = 65_536) -> Self: ...
+    def push(
+        self, job: object, deadline: datetime | Stamp | int, *, priority: int = 0, best_effort: bool = False
+    ) -> QueuedJob:
+        """Add a job.
+
+        Parameters
+        ----------
+        job
+            Any object.
+        deadline
+            A datetime with a time zone, a stamp, or integer nanoseconds since the Unix epoch.
+        priority
+            0 to 255; the higher comes first where deadlines are equal.
+        best_effort
+            Whether it comes only when no job without this waits.
+
+        Raises
+        ------
+        JobLimitError
+            As many jobs wait as may.
+        ClosedError
+            The queue is closed.
+        """
+
+    def pop(self) -> tuple[int, Any] | None:
+        """Take the most urgent job, with its deadline in nanoseconds, if one waits."""
+
+    def wait(self) -> tuple[int, Any] | None:
+        """Take the most urgent job, and wait for one; return None once the queue is closed and empty."""
+
+    def __len__(self) -> int: ...
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """The deadline of the job that comes next."""
+
+    def close(self) -> None:
+        """Wake everybody who waits, and take no more; what waits can still be popped."""
+
+@final
+class QueuedJob:
+    """A job in a `DeadlineQueue`. Made by `DeadlineQueue.push`."""
+
+    def cancel(self) -> bool:
+        """Take it out; return whether it still waited."""
+
+def admission(tasks: list[tuple[int, int, int]], workers: int, reserved_ns: int) -> dict[str, Any]:
+    """Say whether tasks of ``(period_ns, deadline_ns, budget_ns)`` fit on some workers, and why."""

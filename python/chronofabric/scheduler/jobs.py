@@ -1,0 +1,212 @@
+"""What is executed by deadline: tasks and their jobs, and the answers of admission."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from chronofabric._core import bus as _bus
+
+if TYPE_CHECKING:
+    from chronofabric._core.scheduler import QueuedJob, Timer
+    from chronofabric.scheduler.execution import Scheduler
+
+__all__ = ["Admission", "Job", "Miss", "MissedJob", "Overrun", "Task", "current_job"]
+
+Miss = Literal["run", "skip", "dead-letter"]
+Overrun = Literal["report", "demote", "stop"]
+
+CURRENT: ContextVar[Job | None] = ContextVar("chronofabric_job", default=None)
+"""The job that runs in a thread."""
+
+
+class Admission(NamedTuple):
+    """Whether a set of tasks keeps its deadlines, and why.
+
+    For sporadic tasks, and periodic ones of unknown phase, on one worker the answer is exact: George, Rivierre and
+    Spuri, INRIA report 2966, 1996; with deadlines equal to periods it is that of Jeffay, Stanat and Martel, RTSS 1991.
+    On several workers tasks are divided among them, which is sufficient, not necessary.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> scheduler = cf.scheduler.Scheduler(clock=cf.SimulatedClock())
+    >>> fast = scheduler.task(print, period="10 ms", budget="5 ms")
+    >>> answer = scheduler.would_admit(period="100 ms", budget="20 ms")
+    >>> answer.admitted, answer.budget_fits_ns
+    (False, 5000001)
+    """
+
+    admitted: bool
+    """Whether every deadline is kept, as long as no job takes longer than its budget."""
+    utilisation: float
+    """The share of one worker that all tasks take together."""
+    reason: str
+    """Why, in words."""
+    blocking_ns: int
+    """The longest that a job waits for one that began before it and is not interrupted."""
+    task: str | None
+    """The task that breaks it."""
+    interval_ns: int | None
+    """The shortest interval in which more has to be done than it is long."""
+    demand_ns: int | None
+    """What has to be done within it."""
+    budget_fits_ns: int | None
+    """The longest budget with which the task that breaks it would fit; None if none would."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One execution of a function, by a deadline.
+
+    Attributes
+    ----------
+    name
+        The name of its task or function.
+    arrival_ns, deadline_ns
+        When it came, and by when it should be done, in nanoseconds since the Unix epoch.
+    stop
+        Set where it is asked to stop, natively: a function that takes long looks at ``stop.is_set()``.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> clock = cf.SimulatedClock()
+    >>> with cf.scheduler.Scheduler(clock=clock) as scheduler:
+    ...
+    ...     def control():
+    ...         print(cf.scheduler.current_job().name)
+    ...
+    ...     task = scheduler.task(control, period="10 ms", budget="1 ms", name="control")
+    ...     _ = clock.advance("10 ms")
+    control
+    """
+
+    name: str
+    arrival_ns: int
+    deadline_ns: int
+    stop: _bus.Flag
+    _function: Callable[[], Any]
+    _task: Task
+    _queued: QueuedJob | None = None
+
+    def cancel(self) -> bool:
+        """Take it back if it still waits, otherwise ask it to stop; return whether it still waited."""
+        if self._queued is not None and self._queued.cancel():
+            self._task._count("cancelled")
+            return True
+        self.stop.set()
+        return False
+
+
+class MissedJob(NamedTuple):
+    """A job that was not begun, because its deadline had passed. Handed to ``on_miss``, and kept as a dead letter."""
+
+    job: Job
+    """The job."""
+    late_ns: int
+    """How long before its deadline had passed."""
+
+
+def current_job() -> Job | None:
+    """Return the job that runs in this thread, if one does.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> cf.scheduler.current_job() is None
+    True
+    """
+    return CURRENT.get()
+
+
+class Task:
+    """A function with a budget, of which jobs come again and again. Made by `Scheduler.task`.
+
+    Examples
+    --------
+    >>> import chronofabric as cf
+    >>> clock = cf.SimulatedClock()
+    >>> with cf.scheduler.Scheduler(clock=clock) as scheduler:
+    ...     alarm = scheduler.task(lambda: print("alarm"), period="1 s", budget="1 ms", kind="sporadic", name="alarm")
+    ...     alarm.release()
+    ...     _ = clock.advance("1 ms")
+    ...     alarm.name, alarm.guaranteed
+    alarm
+    ('alarm', True)
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        function: Callable[[], Any],
+        name: str,
+        times: tuple[int, int, int],
+        *,
+        priority: int,
+        on_miss: Miss | Callable[[MissedJob], object],
+        on_overrun: Overrun,
+        guaranteed: bool,
+    ) -> None:
+        self.name = name
+        self.guaranteed = guaranteed
+        """Whether it was admitted; otherwise its jobs run when none that was waits."""
+        self._scheduler = scheduler
+        self._function = function
+        self._times = times
+        self._priority = priority
+        self._on_miss = on_miss
+        self._on_overrun = on_overrun
+        self._worker = 0
+        self._last_ns: int | None = None
+        self._timer: Timer | None = None
+        self._lock = threading.Lock()
+        names = "released started completed late_starts late_ends skipped dead_lettered cancelled overruns errors"
+        self._counts = dict.fromkeys(names.split(), 0)
+        self._error: str | None = None
+        self._longest_ns = 0
+
+    def release(self) -> None:
+        """Let one job of a sporadic task come.
+
+        One that comes sooner after the one before than the period counts as coming when it may: the guarantees of the
+        others hold whatever this one does.
+
+        Raises
+        ------
+        ClosedError
+            The scheduler is closed, or the task was cancelled.
+        """
+        self._scheduler.release(self)
+
+    def cancel(self) -> None:
+        """Take it out of the scheduler. A job that runs goes on to its end; its share of the worker is free again."""
+        self._scheduler.remove(self)
+
+    def _count(self, name: str) -> None:
+        """Add one to a count."""
+        with self._lock:
+            self._counts[name] += 1
+
+    def report(self) -> dict[str, Any]:
+        """Return its figures.
+
+        A job that started or ended more than the scheduler's tolerance after its deadline counts in ``late_starts``
+        and ``late_ends``.
+        """
+        period_ns, deadline_ns, budget_ns = self._times
+        with self._lock:
+            return {
+                "name": self.name,
+                "guaranteed": self.guaranteed,
+                "period_ns": period_ns,
+                "deadline_ns": deadline_ns,
+                "budget_ns": budget_ns,
+                "longest_ns": self._longest_ns,
+                "tolerance_ns": self._scheduler.tolerance_ns,
+                "error": self._error,
+                **self._counts,
+            }

@@ -1,0 +1,99 @@
+//! The queue of execution by deadline at depth 256, beside a binary heap that cannot cancel: one thread, and two threads
+//! that share it behind a lock. Percentiles are of single pairs of push and pop, the reading of the clock included, and are
+//! printed beside the means.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use chronofabric_clock::TimeSource;
+use chronofabric_scheduler::DeadlineQueue;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::hint::black_box;
+use std::sync::Mutex;
+
+const DEPTH: i64 = 256;
+const PAIRS: usize = 1_000_000;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: i64) -> i64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 1) as i64 % bound
+    }
+}
+
+fn filled(random: &mut Random) -> DeadlineQueue<u64> {
+    let mut queue = DeadlineQueue::new(4_096);
+    for number in 0..DEPTH {
+        queue.push(random.below(1_000_000), 1, number as u64).unwrap();
+    }
+    queue
+}
+
+fn percentiles(name: &str, mut pair: impl FnMut()) {
+    let source = TimeSource::counter();
+    let mut took: Vec<i64> = (0..PAIRS)
+        .map(|_| {
+            let began = source.now_ns();
+            pair();
+            source.now_ns() - began
+        })
+        .collect();
+    took.sort_unstable();
+    println!("{name}: p50 {} ns, p99 {} ns", took[PAIRS / 2], took[PAIRS * 99 / 100]);
+}
+
+fn pairs(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("push and pop at depth 256");
+    group.throughput(Throughput::Elements(1));
+    let mut random = Random(3);
+    let mut queue = filled(&mut random);
+    // Later deadlines than those popped, as a running system has.
+    let mut base = 0;
+    let mut pair = || {
+        black_box(queue.push(base + random.below(1_000_000), 1, 7).unwrap());
+        if let Some((deadline_ns, value)) = queue.pop() {
+            base = deadline_ns;
+            black_box(value);
+        }
+    };
+    group.bench_function("DeadlineQueue", |bencher| bencher.iter(&mut pair));
+    percentiles("DeadlineQueue", &mut pair);
+    let mut random = Random(3);
+    let mut heap: BinaryHeap<Reverse<(i64, u8, u64)>> =
+        (0..DEPTH).map(|number| Reverse((random.below(1_000_000), 1, number as u64))).collect();
+    let mut base = 0;
+    group.bench_function("BinaryHeap, no handle", |bencher| {
+        bencher.iter(|| {
+            heap.push(Reverse((base + random.below(1_000_000), 1, 7)));
+            if let Some(Reverse((deadline_ns, _, value))) = heap.pop() {
+                base = deadline_ns;
+                black_box(value);
+            }
+        });
+    });
+    group.finish();
+}
+
+fn two_producers(_criterion: &mut Criterion) {
+    let queue = Mutex::new(filled(&mut Random(5)));
+    std::thread::scope(|scope| {
+        for seed in [5, 6] {
+            let queue = &queue;
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                percentiles("one of two producers", || {
+                    let mut queue = queue.lock().unwrap();
+                    black_box(queue.push(random.below(1_000_000), 1, 7).unwrap());
+                    black_box(queue.pop());
+                });
+            });
+        }
+    });
+}
+
+criterion_group!(benches, pairs, two_producers);
+criterion_main!(benches);

@@ -1,0 +1,343 @@
+"""Execution by deadline: the order of jobs, what is admitted, and what becomes of late and of long ones."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+
+import pytest
+
+import chronofabric as cf
+from chronofabric.scheduler import DeadlineQueue, Scheduler, current_job
+from tests.subprocesses import run_python
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def clock():
+    return cf.SimulatedClock()
+
+
+@pytest.fixture
+def scheduler(clock):
+    with Scheduler(clock=clock, tolerance=0) as scheduler:
+        yield scheduler
+
+
+def work(clock, duration, done=None):
+    def run():
+        clock.advance(duration)
+        if done is not None:
+            done.append(clock.now() // MS)
+
+    return run
+
+
+# Order
+
+
+def test_the_earliest_deadline_goes_first_then_the_higher_priority_then_the_older(clock, scheduler):
+    seen = []
+    for name, deadline, priority in [("a", "9 ms", 0), ("b", "5 ms", 0), ("c", "9 ms", 3), ("d", "9 ms", 0)]:
+        scheduler.submit(lambda name=name: seen.append(name), deadline=deadline, priority=priority)
+    clock.advance(0)
+    assert seen == ["b", "c", "a", "d"]
+
+
+def test_jobs_with_a_guarantee_go_before_those_without(clock):
+    seen = []
+    with Scheduler(clock=clock, reserved="1 ms") as owner:
+
+        def hold():
+            clock.advance("1 ms")
+            owner.submit(lambda: seen.append("urgent, without"), deadline=0)
+
+        owner.task(lambda: seen.append("task"), period="10 ms", budget="1 ms")
+        clock.advance("9 ms")
+        owner.submit(hold, deadline="1 s")
+        clock.advance("5 ms")
+    assert seen == ["task", "urgent, without"]
+
+
+def test_the_queue_hands_out_by_deadline_and_cancels():
+    queue = DeadlineQueue(jobs_max=3)
+    jobs = [queue.push(number, deadline) for number, deadline in enumerate([30, 10, 20])]
+    with pytest.raises(cf.JobLimitError) as caught:
+        queue.push(3, 5)
+    assert caught.value.limit == 3
+    assert jobs[1].cancel()
+    assert not jobs[1].cancel()
+    queue.push("whenever", 1, best_effort=True)
+    assert [queue.pop() for _ in range(4)] == [(20, 2), (30, 0), (1, "whenever"), None]
+    queue.close()
+    assert queue.wait() is None
+    with pytest.raises(cf.ClosedError):
+        queue.push(1, 1)
+
+
+def test_a_job_that_waits_is_cancelled_and_one_that_runs_is_asked_to_stop(clock, scheduler):
+    waits = scheduler.submit(lambda: pytest.fail("it was cancelled"), deadline="1 s")
+    assert waits.cancel()
+    asked = []
+
+    def run():
+        asked.append((job.cancel(), current_job() is job, job.stop.is_set()))
+
+    job = scheduler.submit(run, deadline="1 s")
+    clock.advance(0)
+    assert asked == [(False, True, True)]
+    assert current_job() is None
+    assert scheduler.report()["once"]["cancelled"] == 1
+
+
+# Admission
+
+
+def test_what_fits_is_admitted_and_what_does_not_is_refused_with_its_reason(scheduler):
+    scheduler.task(print, period="10 ms", budget="5 ms", name="fast")
+    with pytest.raises(cf.AdmissionError, match="task 'slow' breaks it") as caught:
+        scheduler.task(print, period="100 ms", budget="20 ms", name="slow")
+    answer = caught.value.answer
+    assert (answer.task, answer.interval_ns, answer.demand_ns) == ("slow", 10 * MS, 5 * MS)
+    assert answer.blocking_ns == 20 * MS - 1
+    assert scheduler.would_admit(period="100 ms", budget=answer.budget_fits_ns / 1e9).admitted
+    assert [row["name"] for row in scheduler.report()["tasks"]] == ["fast"]
+
+
+def test_a_set_that_asks_for_more_than_there_is_is_refused(scheduler):
+    scheduler.task(print, period="10 ms", budget="6 ms")
+    answer = scheduler.would_admit(period="10 ms", budget="6 ms")
+    assert not answer.admitted
+    assert answer.utilisation == pytest.approx(1.2)
+    assert answer.budget_fits_ns == 4 * MS
+
+
+def test_several_workers_admit_more(clock):
+    with Scheduler(clock=clock, workers=2) as scheduler:
+        for _ in range(2):
+            scheduler.task(print, period="10 ms", budget="6 ms")
+        assert not scheduler.would_admit(period="10 ms", budget="6 ms").admitted
+
+
+def test_a_cancelled_task_gives_its_share_back(clock, scheduler):
+    task = scheduler.task(lambda: None, period="10 ms", budget="8 ms", kind="sporadic")
+    assert not scheduler.would_admit(period="10 ms", budget="8 ms").admitted
+    task.cancel()
+    assert scheduler.would_admit(period="10 ms", budget="8 ms").admitted
+    with pytest.raises(cf.ClosedError):
+        task.release()
+
+
+def test_what_does_not_fit_may_run_without_a_guarantee(clock, scheduler, caplog):
+    scheduler.task(lambda: None, period="10 ms", budget="8 ms")
+    done = []
+    task = scheduler.task(lambda: done.append(1), period="10 ms", budget="8 ms", otherwise="best-effort")
+    assert not task.guaranteed
+    assert "without a guarantee" in caplog.text
+    clock.advance("20 ms")
+    assert done == [1, 1]
+
+
+def test_an_admitted_set_keeps_its_deadlines(clock):
+    with Scheduler(clock=clock, tolerance=0) as scheduler:
+        tasks = [
+            scheduler.task(work(clock, budget), period=period, budget=budget)
+            for period, budget in [("10 ms", "3 ms"), ("15 ms", "4 ms"), ("35 ms", "6 ms")]
+        ]
+        clock.advance("1 s")
+        for task in tasks:
+            report = task.report()
+            assert report["completed"] > 20
+            assert (report["late_starts"], report["late_ends"], report["overruns"]) == (0, 0, 0)
+
+
+def test_a_sporadic_job_that_comes_too_soon_counts_as_coming_when_it_may(clock, scheduler):
+    done = []
+    task = scheduler.task(lambda: done.append(clock.now() // MS), period="10 ms", budget="1 ms", kind="sporadic")
+    clock.advance("5 ms")
+    task.release()
+    task.release()
+    clock.advance("30 ms")
+    assert done == [5, 15]
+
+
+# Misses and overruns
+
+
+@pytest.mark.parametrize(
+    ("on_miss", "expected"),
+    [
+        ("run", {"started": 2, "skipped": 0, "dead_lettered": 0}),
+        ("skip", {"started": 1, "skipped": 1, "dead_lettered": 0}),
+        ("dead-letter", {"started": 1, "skipped": 0, "dead_lettered": 1}),
+    ],
+)
+def test_a_job_that_is_late_runs_is_skipped_or_goes_to_the_dead_letters(clock, scheduler, on_miss, expected):
+    task = scheduler.task(lambda: None, period="10 ms", budget="1 ms", kind="sporadic", on_miss=on_miss)
+    task.release()
+    clock.advance("9 ms")
+    scheduler.submit(lambda: (task.release(), clock.advance("25 ms")), deadline=0)
+    clock.advance("30 ms")
+    report = task.report()
+    assert {name: report[name] for name in expected} == expected
+    assert report["late_starts"] == 1
+    assert [missed.late_ns for missed in scheduler.dead_letters] == ([14 * MS] if on_miss == "dead-letter" else [])
+
+
+def test_a_handler_of_misses_is_told(clock, scheduler):
+    told: list[cf.scheduler.MissedJob] = []
+    task = scheduler.task(lambda: None, period="10 ms", budget="1 ms", kind="sporadic", on_miss=told.append)
+    scheduler.submit(lambda: (task.release(), clock.advance("25 ms")), deadline=0)
+    clock.advance("30 ms")
+    [missed] = told
+    assert (missed.job.name, missed.late_ns) == (task.name, 15 * MS)
+
+
+def test_a_job_that_takes_too_long_is_reported(clock, scheduler, caplog):
+    task = scheduler.task(work(clock, "3 ms"), period="10 ms", budget="2 ms")
+    clock.advance("15 ms")
+    assert (task.report()["overruns"], task.report()["longest_ns"]) == (1, 3 * MS)
+    assert "budget" in caplog.text
+    assert task.guaranteed
+
+
+def test_a_task_that_takes_too_long_is_demoted(clock, scheduler):
+    task = scheduler.task(work(clock, "3 ms"), period="10 ms", budget="2 ms", on_overrun="demote")
+    clock.advance("15 ms")
+    assert not task.guaranteed
+
+
+def test_a_job_that_takes_too_long_is_asked_to_stop(clock, scheduler):
+    stopped = []
+
+    def run():
+        job = current_job()
+        assert job is not None
+        while not job.stop.is_set():
+            clock.advance("1 ms")
+        stopped.append(clock.now() // MS)
+
+    scheduler.task(run, period="10 ms", budget="2 ms", on_overrun="stop")
+    clock.advance("10 ms")
+    assert stopped == [12]
+
+
+def test_a_job_that_raises_is_counted_and_the_worker_goes_on(clock, scheduler, caplog):
+    def broken():
+        raise SystemExit("no")
+
+    task = scheduler.task(broken, period="10 ms", budget="1 ms")
+    clock.advance("25 ms")
+    assert (task.report()["errors"], task.report()["error"]) == (2, "SystemExit: no")
+    assert "failed" in caplog.text
+
+
+# Threads, and the end
+
+
+def test_jobs_run_in_the_threads_of_the_workers():
+    names, done = set(), threading.Event()
+
+    def run():
+        names.add(threading.current_thread().name)
+        done.set()
+
+    with Scheduler("plant") as scheduler:
+        scheduler.task(run, period="1 ms", budget="500 us")
+        assert done.wait(20)
+    assert names == {"chronofabric-plant-0"}
+
+
+def test_closing_says_what_waited_and_refuses_what_comes_after():
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        entered.set()
+        leave.wait(20)
+
+    scheduler = Scheduler()
+    scheduler.start()
+    scheduler.submit(hold, deadline="1 s")
+    assert entered.wait(20)
+    waits = scheduler.submit(print, deadline="1 s")
+    closing = threading.Thread(target=lambda: closed.append(scheduler.close()))
+    closed: list[int] = []
+    closing.start()
+    while not scheduler.closed:
+        threading.Event().wait(0.001)
+    leave.set()
+    closing.join(20)
+    assert closed == [1]
+    assert scheduler.close() == 0
+    assert waits.cancel()
+    for refused in (scheduler.start, lambda: scheduler.submit(print, deadline=1)):
+        with pytest.raises(cf.ClosedError):
+            refused()
+
+
+def test_schedulers_end_with_the_interpreter():
+    code = """
+        import chronofabric as cf
+        scheduler = cf.scheduler.Scheduler(workers=2).__enter__()
+        scheduler.task(lambda: None, period="1 ms", budget="100 us")
+        print("end")
+    """
+    assert run_python(code).stdout == "end\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_child_is_told_whose_scheduler_it_is():
+    code = """
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import chronofabric as cf
+        scheduler = cf.scheduler.Scheduler().__enter__()
+        if (child := os.fork()) == 0:
+            try:
+                scheduler.submit(print, deadline=1)
+            except cf.ForkedError:
+                scheduler.close()
+                os._exit(3)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert run_python(code).stdout == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"period": 0}, "period"),
+        ({"period": math.nan}, "period"),
+        ({"budget": -1}, "budget"),
+        ({"budget": "11 ms"}, "budget"),
+        ({"deadline": "11 ms"}, "deadline"),
+        ({"deadline": "2 ms", "budget": "3 ms"}, "budget"),
+        ({"priority": 256}, "priority"),
+        ({"kind": "aperiodic"}, "kind"),
+        ({"on_miss": "panic"}, "on_miss"),
+        ({"on_overrun": "kill"}, "on_overrun"),
+        ({"otherwise": "wait"}, "otherwise"),
+        ({"function": 5}, "function"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(scheduler, options, named):
+    with pytest.raises(cf.ArgumentError) as caught:
+        scheduler.task(**({"function": print, "period": "10 ms", "budget": "1 ms"} | options))
+    assert caught.value.argument == named
+    assert scheduler.report()["tasks"] == ()
+
+
+def test_coroutines_are_refused(scheduler):
+    async def run():
+        pass
+
+    with pytest.raises(cf.UnsupportedError):
+        scheduler.task(run, period="10 ms", budget="1 ms")
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"jobs_max": 0}, {"reserved": -1}, {"tolerance": math.nan}])
+def test_a_scheduler_with_impossible_options_is_not_made(options):
+    with pytest.raises(cf.ArgumentError):
+        Scheduler(**options)

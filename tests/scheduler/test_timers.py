@@ -1,0 +1,437 @@
+"""Timers: when they fire, what they do, what they refuse, and what becomes of them at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import math
+import os
+import socket
+import sys
+import threading
+import weakref
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import chronofabric as cf
+from chronofabric.scheduler import Realtime, Timers
+from tests.subprocesses import run_python
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def clock():
+    return cf.SimulatedClock()
+
+
+@pytest.fixture
+def timers(clock):
+    with Timers(clock=clock) as timers:
+        yield timers
+
+
+# When
+
+
+def test_timers_for_one_instant_are_called_in_the_order_of_arming_and_at_their_instant(clock, timers):
+    seen = []
+    for number, delay in enumerate(["3 ms", "1 ms", "3 ms", "2 ms"]):
+        timers.after(delay, lambda number=number: seen.append((number, clock.now())))
+    clock.advance("10 ms")
+    assert seen == [(1, MS), (3, 2 * MS), (0, 3 * MS), (2, 3 * MS)]
+
+
+def test_an_instant_is_a_datetime_a_stamp_or_nanoseconds(timers):
+    stamp = cf.HybridLogicalClock(cf.SimulatedClock(start=5_000_000_000)).now()
+    when = datetime(1970, 1, 1, 0, 0, 7, tzinfo=UTC)
+    due = [timers.at(instant, cf.Flag()).due_ns for instant in (when, 9, stamp)]
+    assert due[:2] == [7_000_000_000, 9]
+    assert abs(due[2] - 5_000_000_000) < 20_000
+
+
+def test_an_instant_that_has_passed_fires_at_once(clock, timers):
+    clock.advance("1 s")
+    flag = cf.Flag()
+    timers.at(1, flag)
+    assert not flag.is_set()
+    clock.advance(0)
+    assert flag.is_set()
+
+
+def test_what_a_call_arms_fires_on_the_same_way_forward(clock, timers):
+    seen = []
+
+    def again():
+        seen.append(clock.now() // MS)
+        if len(seen) < 3:
+            timers.after("2 ms", again)
+
+    timers.after("1 ms", again)
+    clock.advance("10 ms")
+    assert seen == [1, 3, 5]
+
+
+@pytest.mark.parametrize(("missed", "expected"), [("skip", [10, 20, 30]), ("delay", [10, 20, 30])])
+def test_a_period_stays_on_its_grid(clock, timers, missed, expected):
+    seen = []
+    timers.every("10 ms", lambda: seen.append(clock.now() // MS), missed=missed)
+    for _ in range(7):
+        clock.advance("5 ms")
+    assert seen == expected
+
+
+def test_the_first_tick_is_where_it_is_wanted(clock, timers):
+    seen = []
+    timers.every("10 ms", lambda: seen.append(clock.now() // MS), first="3 ms")
+    clock.advance("25 ms")
+    assert seen == [3, 13, 23]
+
+
+def test_a_timer_is_cancelled_and_armed_again(clock, timers):
+    flag = cf.Flag()
+    timer = timers.after("1 ms", flag)
+    assert timer.armed
+    assert timer.cancel()
+    assert not timer.cancel()
+    clock.advance("5 ms")
+    assert not flag.is_set()
+    timer.rearm(timedelta(milliseconds=2))
+    assert timer.due_ns == 7 * MS
+    timer.rearm_at(20 * MS)
+    clock.advance("20 ms")
+    assert flag.count == 1
+    assert timer.due_ns is None
+
+
+def test_a_periodic_timer_that_is_cancelled_by_what_it_calls_fires_no_more(clock, timers):
+    seen = []
+
+    def once():
+        seen.append(clock.now())
+        timer.cancel()
+
+    timer = timers.every("1 ms", once)
+    clock.advance("10 ms")
+    assert seen == [MS]
+
+
+def test_dropping_a_handle_leaves_the_timer_as_it_is(clock, timers):
+    flag = cf.Flag()
+    timer = timers.after("1 ms", flag)
+    del timer
+    gc.collect()
+    clock.advance("1 ms")
+    assert flag.is_set()
+
+
+# What
+
+
+def test_a_publisher_publishes_when_it_was_due_and_how_late(clock):
+    with cf.Fabric("plant", clock=clock) as fabric:
+        ticks = fabric.subscribe("tick")
+        fabric.timers.every("10 ms", fabric.publisher("tick"))
+        clock.advance("20 ms")
+        assert [event.payload for event in ticks.poll_batch(10)] == [
+            {"due": 10 * MS, "lateness_ns": 0, "missed": 0},
+            {"due": 20 * MS, "lateness_ns": 0, "missed": 0},
+        ]
+
+
+def test_a_c_function_is_called_with_its_instant_and_lateness(clock, timers):
+    called = []
+    function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_double)(lambda due, late: called.append((due, late)))
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None
+    timers.after("5 ms", cf.NativeFunction(address, keep=function))
+    clock.advance("5 ms")
+    assert called == [(5 * MS, 0.0)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are of Unix")
+def test_a_descriptor_is_written_to_and_one_that_blocks_is_refused(clock, timers):
+    read, write = socket.socketpair()
+    with read, write:
+        with pytest.raises(cf.ArgumentError, match="set_blocking"):
+            timers.after("1 ms", write)
+        write.setblocking(False)
+        timers.after("1 ms", write)
+        clock.advance("1 ms")
+        assert int.from_bytes(read.recv(8), sys.byteorder) == 1
+
+
+def test_python_is_called_on_a_real_clock_and_its_starts_are_counted_apart():
+    done = threading.Event()
+    with Timers() as timers:
+        timer = timers.every("1 ms", done.set)
+        assert done.wait(20)
+        timer.cancel()
+        thread = {each.name for each in threading.enumerate()}
+        report = timer.report()
+    assert "chronofabric-timers" in thread
+    assert report["fired"] >= report["called"] >= 1
+    assert report["native_start_ns"]["count"] == report["fired"]
+    assert report["python_start_ns"]["count"] == report["called"]
+
+
+def test_native_actions_go_on_while_the_interpreter_is_kept_busy():
+    flag = cf.Flag()
+    with Timers() as timers:
+        timers.every("1 ms", flag)
+        until = timers.now() + 50 * MS
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1000)
+        try:
+            while timers.now() < until:
+                pass
+        finally:
+            sys.setswitchinterval(before)
+        assert flag.count > 0
+
+
+def test_coroutines_run_on_the_loop_that_entered():
+    async def main():
+        seen = []
+        done = asyncio.Event()
+
+        async def tick():
+            seen.append(asyncio.get_running_loop())
+            await asyncio.sleep(0)
+            done.set()
+
+        async with Timers() as timers:
+            timers.every("1 ms", tick)
+            await asyncio.wait_for(done.wait(), 20)
+        return set(seen) == {asyncio.get_running_loop()}
+
+    assert asyncio.run(main())
+
+
+def test_a_coroutine_without_a_loop_is_refused(timers):
+    async def tick():
+        pass
+
+    with pytest.raises(cf.ArgumentError, match="async with"):
+        timers.after("1 ms", tick)
+
+
+# Busy interpreters
+
+
+@pytest.mark.parametrize(("busy", "calls", "coalesced"), [("coalesce", 1, 4), ("queue", 3, 2)])
+def test_ticks_that_find_the_interpreter_busy_join_or_wait_and_are_counted(busy, calls, coalesced):
+    entered, leave, seen = threading.Event(), threading.Event(), []
+
+    def hold():
+        entered.set()
+        leave.wait(20)
+
+    with Timers() as timers:
+        timers.after(0, hold)
+        assert entered.wait(20)
+        timer = timers.every("1 ms", lambda: seen.append(1), busy=busy, waiting_max=3, missed="catch-up")
+        while timer.report()["fired"] < 5:
+            threading.Event().wait(0.001)
+        timer.cancel()
+        fired = timer.report()["fired"]
+        leave.set()
+        while not timers.idle:
+            threading.Event().wait(0.001)
+        report = timer.report()
+    assert len(seen) == report["called"] == calls
+    assert report["coalesced"] == coalesced + fired - 5
+    assert report["called"] + report["coalesced"] == report["fired"]
+
+
+def test_a_function_that_raises_is_counted_and_reported_and_the_timer_goes_on(clock, timers, caplog):
+    def broken():
+        raise SystemExit("no")
+
+    timer = timers.every("1 ms", broken)
+    clock.advance("3 ms")
+    assert timer.report()["errors"] == 3
+    [row] = timers.report()["periodic"]
+    assert row["error"] == "SystemExit: no"
+    assert "failed" in caplog.text
+
+
+def test_calls_beyond_their_budget_are_counted(clock, timers, caplog):
+    timers.every("10 ms", lambda: clock.advance("2 ms"), budget="1 ms", tolerance="1 ms")
+    clock.advance("25 ms")
+    [row] = timers.report()["periodic"]
+    assert (row["fired"], row["overruns"], row["late_starts"], row["late_ends"]) == (2, 2, 0, 2)
+    assert "budget" in caplog.text
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("delay", [-1, math.nan, math.inf, "-1 ms", "5", True, None])
+def test_a_delay_that_is_none_is_refused_and_changes_nothing(timers, delay):
+    timer = timers.after("1 s", cf.Flag())
+    with pytest.raises(cf.ArgumentError):
+        timers.after(delay, cf.Flag())
+    with pytest.raises(cf.ArgumentError):
+        timer.rearm(delay)
+    assert (len(timers), timer.due_ns) == (1, 1_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"period": 0}, "period"),
+        ({"period": "-1 s"}, "period"),
+        ({"budget": "11 ms"}, "budget"),
+        ({"budget": 0}, "budget"),
+        ({"missed": "ignore"}, "missed"),
+        ({"busy": "drop"}, "busy"),
+        ({"busy": "queue", "waiting_max": 0}, "waiting_max"),
+        ({"do": 5}, "do"),
+        ({"tolerance": -1}, "tolerance"),
+        ({"first": math.nan}, "first"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(timers, options, named):
+    with pytest.raises(cf.ArgumentError) as caught:
+        timers.every(**({"period": "10 ms", "do": cf.Flag()} | options))
+    assert caught.value.argument == named
+    assert len(timers) == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"timers_max": 0}, {"timers_max": True}, {"spin": "2 s"}, {"spin": -1}, {"name": ""}, {"clock": "none"}]
+)
+def test_timers_with_impossible_options_are_not_made(options):
+    with pytest.raises(cf.ChronofabricError):
+        Timers(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scheduling": "idle"},
+        {"scheduling": "fifo", "priority": 0},
+        {"scheduling": "deadline", "processor": 0},
+        {"scheduling": "deadline", "runtime": "2 ms"},
+        {"processor": -1},
+    ],
+)
+def test_impossible_wishes_are_refused(options):
+    with pytest.raises(cf.ArgumentError):
+        Realtime(**options)
+
+
+def test_the_limit_is_named_and_room_comes_back(clock):
+    with Timers(clock=clock, timers_max=2) as timers:
+        first = timers.after("1 s", cf.Flag())
+        timers.after("1 s", cf.Flag())
+        with pytest.raises(cf.TimerLimitError, match="2 timers") as caught:
+            timers.after("1 s", cf.Flag())
+        assert caught.value.limit == 2
+        first.cancel()
+        timers.after("1 s", cf.Flag())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asked for on Linux only")
+def test_what_the_system_refuses_is_named_with_its_cost():
+    done = threading.Event()
+    with Timers(realtime=Realtime(processor=9_999)) as timers:
+        timers.after(0, done.set)
+        assert done.wait(20)
+        [refused] = timers.refused
+    assert refused.option == "processor"
+    assert refused.cost in str(refused)
+
+
+# The end
+
+
+def test_closing_takes_everything_back_and_refuses_what_comes_after(clock):
+    timers = Timers(clock=clock)
+    flag = cf.Flag()
+    timer = timers.after("1 s", flag)
+    assert timers.close() == 1
+    assert timers.close() == 0
+    clock.advance("2 s")
+    assert not flag.is_set()
+    for refused in (lambda: timers.after(1, flag), lambda: timer.rearm(1), timers.__enter__):
+        with pytest.raises(cf.ClosedError):
+            refused()
+
+
+def test_closing_from_a_call_does_not_wait_for_itself():
+    done = threading.Event()
+    timers = Timers()
+
+    def close():
+        timers.close()
+        done.set()
+
+    timers.after(0, close)
+    assert done.wait(20)
+
+
+def test_timers_that_nobody_refers_to_let_go_of_everything(clock):
+    class Held:
+        pass
+
+    held = Held()
+    known = weakref.ref(held)
+    timers = Timers(clock=clock)
+
+    def use(held=held):
+        return held
+
+    timers.after("1 s", use)
+    del held, use, timers
+    gc.collect()
+    assert known() is None
+    clock.advance("2 s")
+
+
+def test_many_timers_for_one_instant_all_fire(clock):
+    with Timers(clock=clock) as timers:
+        flag = cf.Flag()
+        for _ in range(10_000):
+            timers.after("1 s", flag)
+        clock.advance("1 s")
+        assert flag.count == 10_000
+
+
+def test_timers_end_with_the_interpreter():
+    code = """
+        import chronofabric as cf
+        timers = cf.scheduler.Timers()
+        timers.every("1 ms", lambda: None)
+        timers.every("1 ms", cf.Flag())
+        fabric = cf.Fabric("plant").__enter__()
+        fabric.timers.every("1 ms", lambda: None)
+        print("end")
+    """
+    assert run_python(code).stdout == "end\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_child_is_told_whose_timers_they_are():
+    code = """
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import chronofabric as cf
+        timers = cf.scheduler.Timers()
+        timer = timers.every("1 ms", cf.Flag())
+        if (child := os.fork()) == 0:
+            told = 0
+            for use in (timer.cancel, lambda: timer.rearm(1), lambda: timers.after(1, cf.Flag()), lambda: len(timers)):
+                try:
+                    use()
+                except cf.ForkedError as error:
+                    told += error.owner_pid == os.getppid()
+            timers.close()
+            del timer, timers
+            os._exit(told)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert run_python(code).stdout == "4\n"

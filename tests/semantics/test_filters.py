@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -186,3 +187,66 @@ def test_s138_what_is_kept_back_passes_when_the_fabric_closes(clock):
     with fabric:
         fabric.publish_many("a", [1, 2])
     assert seen == [2]
+
+
+class Fields(Mapping):
+    """A mapping of one's own, which is read by running Python."""
+
+    def __init__(self, fabric, **fields):
+        self._fabric = fabric
+        self._fields = fields
+
+    def __getitem__(self, key):
+        self._fabric.publish("read", key)  # nothing may be held meanwhile
+        return self._fields[key]
+
+    def __iter__(self):
+        return iter(self._fields)
+
+    def __len__(self):
+        return len(self._fields)
+
+
+def test_s139_what_topics_keep_passes_the_filters_of_a_new_subscription(fabric):
+    fabric.retain("**", last=10)
+    fabric.publish_many("a", [{"value": number} for number in range(6)])
+    fabric.publish("foreign", Fields(fabric, value=9))
+    fabric.publish("foreign", Fields(fabric, value=1))
+    subscription = fabric.subscribe(["a", "foreign"], where="value >= 4", history=10)
+    assert [event.payload["value"] for event in subscription.poll_batch(9)] == [4, 5, 9]
+    books = subscription.books()
+    assert (books.replayed, books.filtered, books.offered, books.pending) == (8, 5, 0, 0)
+    assert payloads(fabric.subscribe("a", sample=2, history=10)) == [{"value": number} for number in (0, 2, 4)]
+    fabric.publish("table", cf.Table.from_numpy({"x": np.array([1.0, 2.0, 3.0])}))
+    (kept,) = payloads(fabric.subscribe("table", where="x >= 2"))
+    assert len(kept) == 2
+
+
+def test_s140_members_of_a_group_agree_on_the_filters(fabric):
+    def odd(event):
+        return event.payload % 2 == 1
+
+    first = fabric.subscribe("a", group="one", where="value > 1", sample=2)
+    second = fabric.subscribe("a", group="one", where="value > 1", sample=2)
+    for option, differing in (
+        ("where", {"where": "value > 2", "sample": 2}),
+        ("sample", {"where": "value > 1"}),
+        ("throttle", {"where": "value > 1", "sample": 2, "throttle": "1 s"}),
+        ("debounce", {"where": "value > 1", "sample": 2, "debounce": "1 s"}),
+    ):
+        with pytest.raises(cf.ArgumentError) as refused:
+            fabric.subscribe("a", group="one", **differing)
+        assert refused.value.argument == option
+    members = [fabric.subscribe("b", group="two", where=odd) for _ in range(2)]
+    with pytest.raises(cf.ArgumentError, match="where"):
+        fabric.subscribe("b", group="two", where=lambda event: odd(event))
+    assert len({id(member) for member in members}) == 2
+    fabric.publish_many("a", range(6))
+    assert payloads(first) + payloads(second) == [2, 4]
+
+
+def test_s141_a_request_that_is_filtered_away_has_no_answerer(fabric):
+    subscription = fabric.subscribe("a", where="value > 1")
+    with pytest.raises(cf.NoAnswerer):
+        fabric.request("a", 1, timeout="30 s")
+    assert subscription.books().filtered == 1

@@ -16,7 +16,8 @@ use crate::subscription::{Judgement, Subscription};
 use crate::sync::lock;
 use crate::topic::{Pattern, TopicInfo};
 use chronofabric_clock::Stamp;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -241,14 +242,15 @@ pub(crate) fn admit<P: Payload>(
     if let Some(filter) = subscription.publishing_filter() {
         let mut unclear = Vec::new();
         for event in sections.iter().flat_map(|(_, retained)| retained.last(history)) {
-            if !judged.contains_key(&event.stamp()) {
-                match event.payload().map_or(Some(false), |payload| filter.glance(payload)) {
-                    Some(matches) => {
-                        let judgement = if matches { Judgement::Matches } else { Judgement::Differs };
-                        judged.insert(event.stamp(), judgement);
-                    }
-                    None => unclear.push(event.clone()),
+            let Entry::Vacant(place) = judged.entry(event.stamp()) else { continue };
+            match event.payload().map_or(Some(false), |payload| filter.glance(payload)) {
+                Some(true) => {
+                    place.insert(Judgement::Matches);
                 }
+                Some(false) => {
+                    place.insert(Judgement::Differs);
+                }
+                None => unclear.push(event.clone()),
             }
         }
         if !unclear.is_empty() {

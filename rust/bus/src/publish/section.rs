@@ -32,7 +32,10 @@ impl<P: Payload> Topic<P> {
         let (mut judged, mut reloaded): (Option<Loaded<_>>, Option<Loaded<_>>) = (None, None);
         let mut retained = lock(&self.section);
         // Who has subscribed since has been given what is kept, and gets this too, once it was judged for it as well.
-        while route.retaining {
+        loop {
+            if !route.retaining {
+                break;
+            }
             let now = self.route.load();
             let before: &Route<P> = judged.as_ref().map_or(route, |judged| judged);
             if now.leads_where(before) || (!now.filtered && judgements.is_empty()) {

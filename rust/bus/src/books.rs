@@ -73,6 +73,12 @@ pub(crate) struct Ledger {
     replayed: AtomicU64,
     /// Taken out of a ring, and held back.
     held: AtomicU64,
+    /// Turned away by a filter before they entered a ring.
+    filtered: AtomicU64,
+    /// Taken out of a ring, and turned away by a predicate.
+    sifted: AtomicU64,
+    /// Waiting to become due before they enter a ring.
+    deferred: AtomicU64,
 }
 
 impl Ledger {
@@ -106,6 +112,34 @@ impl Ledger {
         self.held.load(Ordering::Acquire)
     }
 
+    pub(crate) fn filter(&self, count: usize) {
+        self.filtered.fetch_add(count as u64, Ordering::Release);
+    }
+
+    /// As [`Ledger::filter`] for one event; only for who keeps everybody else out who counts.
+    pub(crate) fn filter_alone(&self) {
+        self.filtered.store(self.filtered.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Events that were taken out of a ring do not pass a predicate.
+    pub(crate) fn sift(&self, count: usize) {
+        self.sifted.fetch_add(count as u64, Ordering::Release);
+    }
+
+    /// One event more waits to become due.
+    pub(crate) fn defer(&self) {
+        self.deferred.fetch_add(1, Ordering::Release);
+    }
+
+    /// One event less does, before anything else is counted of it.
+    pub(crate) fn undefer(&self) {
+        self.deferred.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(crate) fn deferred(&self) -> u64 {
+        self.deferred.load(Ordering::Acquire)
+    }
+
     fn read(&self) -> Counts {
         let read = |counters: &Counters| Reason::ALL.map(|reason| counters[reason as usize].load(Ordering::Acquire));
         Counts {
@@ -113,6 +147,9 @@ impl Ledger {
             rejected: read(&self.rejected),
             evicted: read(&self.evicted),
             dead_lettered: read(&self.dead_lettered),
+            filtered: self.filtered.load(Ordering::Acquire),
+            sifted: self.sifted.load(Ordering::Acquire),
+            deferred: self.deferred(),
             held: self.held(),
         }
     }
@@ -131,16 +168,16 @@ impl Ledger {
             counts = again;
             (popped, pushed) = positions();
         }
-        let Counts { replayed, rejected, evicted, dead_lettered, held } = counts;
+        let Counts { replayed, rejected, evicted, dead_lettered, filtered, sifted, deferred, held } = counts;
         let total = |counts: &[u64]| counts.iter().sum::<u64>();
         Books {
-            offered: pushed + total(&rejected) + total(&dead_lettered) - replayed,
+            offered: pushed + total(&rejected) + total(&dead_lettered) + filtered + deferred - replayed,
             replayed,
-            delivered: popped - total(&evicted) - held,
-            filtered: 0,
+            delivered: popped - total(&evicted) - sifted - held,
+            filtered: filtered + sifted,
             dropped: Reason::ALL.map(|reason| rejected[reason as usize] + evicted[reason as usize]),
             dead_lettered,
-            pending: pushed - popped + held,
+            pending: pushed - popped + held + deferred,
         }
     }
 }
@@ -154,6 +191,9 @@ struct Counts {
     rejected: [u64; Reason::ALL.len()],
     evicted: [u64; Reason::ALL.len()],
     dead_lettered: [u64; Reason::ALL.len()],
+    filtered: u64,
+    sifted: u64,
+    deferred: u64,
     /// Read after what was evicted: what is evicted from there is let go of before.
     held: u64,
 }

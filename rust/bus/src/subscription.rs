@@ -12,17 +12,22 @@ use crate::signal::{Signal, Wake};
 use crate::sync::{full_fence, lock};
 use crate::topic::Pattern;
 use crate::{PRIORITIES, PRIORITY_NORMAL, Victims};
+use chronofabric_clock::TimeSource;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 mod causal;
+mod filter;
+mod options;
+mod retained;
 
 use causal::Causal;
 pub use causal::CausalCounts;
+pub(crate) use filter::Filter;
+pub use filter::{ContentFilter, Failures, Filters, Judgement, Predicate, RateLimit};
+pub use options::{CAPACITY_MAX, Order, Overflow, SubscriptionOptions};
 
-/// The largest capacity of a subscription.
-pub const CAPACITY_MAX: usize = 1 << 26;
 /// How many events of a priority are timed one by one before only every sixty-fourth is.
 const TIMED_FIRST: u64 = 1024;
 const TIMED_EVERY: u64 = 64;
@@ -42,65 +47,8 @@ const SHARED: u8 = 4;
 const MEASURED: u8 = 8;
 /// It hands out in causal order.
 const CAUSAL: u8 = 16;
-
-/// What happens to an event that finds its subscription full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overflow {
-    /// The oldest waiting event makes room.
-    DropOldest,
-    /// The new event is dropped.
-    DropNewest,
-    /// The new event goes to the dead letters.
-    DeadLetter,
-    /// The publisher waits.
-    Block,
-}
-
-/// In which order a subscription hands events out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Each publisher's events of one priority in the order in which they were published; the most urgent priority first.
-    #[default]
-    Publisher,
-    /// No event before one that could have caused it, whatever their topics and priorities.
-    Causal,
-}
-
-/// How a subscription buffers.
-#[derive(Clone, Debug)]
-pub struct SubscriptionOptions {
-    /// What it is called in reports.
-    pub name: Box<str>,
-    /// How many events may wait, for each priority.
-    pub capacity: usize,
-    /// How many bytes of payload may wait, over all priorities.
-    pub capacity_bytes: Option<usize>,
-    /// What happens when it is full.
-    pub overflow: Overflow,
-    /// How long a publisher waits under [`Overflow::Block`].
-    pub block_timeout_ns: i64,
-    /// How many dead letters are kept.
-    pub dead_letters_max: usize,
-    /// In which order it hands out.
-    pub order: Order,
-    /// How many of the last events that a topic keeps it is given first, of each topic.
-    pub history: usize,
-}
-
-impl Default for SubscriptionOptions {
-    fn default() -> Self {
-        Self {
-            name: "".into(),
-            capacity: 1024,
-            capacity_bytes: None,
-            overflow: Overflow::DropOldest,
-            block_timeout_ns: 1_000_000_000,
-            dead_letters_max: 1024,
-            order: Order::Publisher,
-            history: 1,
-        }
-    }
-}
+/// Its receivers have to ask filters.
+const FILTERED: u8 = 32;
 
 /// An event that was not delivered, kept for inspection and replay.
 #[derive(Debug)]
@@ -170,16 +118,31 @@ pub struct Subscription<P: Payload> {
     waiting: Waiting,
     /// Only where it hands out in causal order.
     causal: Option<Box<Causal<P>>>,
+    /// Only where it has filters.
+    filter: Option<Box<Filter<P>>>,
     options: SubscriptionOptions,
     pattern: Pattern,
 }
 
 impl<P: Payload> Subscription<P> {
-    /// A subscription that no route leads to yet.
+    /// A subscription without filters that no route leads to yet.
     ///
     /// # Errors
     /// [`BusError::Option`] for a bound out of range.
     pub fn new(pattern: Pattern, options: SubscriptionOptions) -> Result<Self, BusError> {
+        Self::filtered(pattern, options, Filters::default(), TimeSource::System)
+    }
+
+    /// A subscription that no route leads to yet; what its filters keep back for a time, they keep by `source`.
+    ///
+    /// # Errors
+    /// [`BusError::Option`] for a bound out of range, and for debouncing in causal order.
+    pub fn filtered(
+        pattern: Pattern,
+        options: SubscriptionOptions,
+        filters: Filters<P>,
+        source: TimeSource,
+    ) -> Result<Self, BusError> {
         let refuse =
             |name, value: usize, allowed| Err(BusError::Option { name, value: value.to_string().into(), allowed });
         if !(1..=CAPACITY_MAX).contains(&options.capacity) {
@@ -198,7 +161,9 @@ impl<P: Payload> Subscription<P> {
                 allowed: "it must not be negative",
             });
         }
+        let filter = Filter::new(filters, source, options.order)?;
         let measured = if options.capacity_bytes.is_some() { MEASURED } else { 0 };
+        let asked = if filter.as_ref().is_some_and(|filter| filter.concerns_receivers()) { FILTERED } else { 0 };
         let causal = match options.order {
             Order::Publisher => None,
             Order::Causal => Causal::new(options.capacity).map(Box::new),
@@ -206,7 +171,7 @@ impl<P: Payload> Subscription<P> {
         Ok(Self {
             rings: std::array::from_fn(|_| OnceLock::new()),
             front: Front {
-                state: AtomicU8::new(if causal.is_some() { CAUSAL | measured } else { measured }),
+                state: AtomicU8::new(if causal.is_some() { CAUSAL } else { 0 } | measured | asked),
                 used: AtomicU8::new(0),
                 items: Signal::default(),
             },
@@ -220,6 +185,7 @@ impl<P: Payload> Subscription<P> {
             close_reason: OnceLock::new(),
             waiting: Waiting::default(),
             causal,
+            filter,
             options,
             pattern,
         })
@@ -267,7 +233,7 @@ impl<P: Payload> Subscription<P> {
 
     /// How many events wait.
     pub fn pending(&self) -> usize {
-        self.rings().map(Ring::len).sum::<usize>() + self.ledger.held() as usize
+        self.rings().map(Ring::len).sum::<usize>() + (self.ledger.held() + self.ledger.deferred()) as usize
     }
 
     /// How many events were ever taken out, whatever became of them.
@@ -278,7 +244,8 @@ impl<P: Payload> Subscription<P> {
     /// Whether a receiver has something to do: an event to take, or the end to notice.
     pub fn is_ready(&self) -> bool {
         let held = || self.causal().is_some_and(Causal::is_ready);
-        self.is_closed() || (!self.is_paused() && (self.rings().any(Ring::is_ready) || held()))
+        let due = || self.filter.as_ref().is_some_and(|filter| filter.is_due());
+        self.is_closed() || (!self.is_paused() && (self.rings().any(Ring::is_ready) || held() || due()))
     }
 
     /// Who waits at this moment.
@@ -438,19 +405,6 @@ impl<P: Payload> Subscription<P> {
         }
     }
 
-    /// Offers an event that its topic has kept to a subscription that nobody has in hand yet: there is nobody to wait for.
-    pub(crate) fn offer_retained(&self, event: &Share<P>, victims: &mut Victims<P>) {
-        let priority = event.priority();
-        let offer = match self.causal() {
-            None => self.offer(Concurrent, event.clone(), priority, victims),
-            Some(causal) => self.offer_retained_in_order(causal, event, victims),
-        };
-        if let Offer::Full(event) = offer {
-            self.abandon(event, Reason::WouldDeadlock, victims);
-        }
-        self.ledger.replay();
-    }
-
     /// To the dead letters where the policy keeps them, otherwise dropped.
     fn turn_away(&self, event: Share<P>, reason: Reason, victims: &mut Victims<P>) {
         if self.options.overflow != Overflow::DeadLetter {
@@ -566,6 +520,9 @@ impl<P: Payload> Subscription<P> {
     #[cold]
     #[inline(never)]
     fn take_next(&self, access: impl Access, receiver: Receiver, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
+        if let Some(filter) = self.receiving_filter() {
+            return self.take_filtered(filter, access, receiver, 1).pop();
+        }
         if let Some(causal) = self.causal() {
             return self.take_in_order(causal, receiver, 1, now_ns).pop();
         }
@@ -597,6 +554,19 @@ impl<P: Payload> Subscription<P> {
         if A::EXCLUSIVE && self.is_shared() {
             return self.try_receive_many(Concurrent, receiver, limit, now_ns);
         }
+        if let Some(filter) = self.receiving_filter() {
+            return self.take_filtered(filter, access, receiver, limit);
+        }
+        self.take_many(access, receiver, limit, now_ns)
+    }
+
+    fn take_many(
+        &self,
+        access: impl Access,
+        receiver: Receiver,
+        limit: usize,
+        now_ns: impl FnOnce() -> i64,
+    ) -> Vec<Share<P>> {
         if let Some(causal) = self.causal() {
             return self.take_in_order(causal, receiver, limit, now_ns).into_vec();
         }
@@ -698,6 +668,7 @@ impl<P: Payload> Subscription<P> {
         if let Some(holding) = &mut holding {
             self.empty_back(holding, victims);
         }
+        self.empty_filter(victims);
     }
 
     /// Looks at the events that this subscription alone refers to, for a collector of cycles: dead letters, and those that wait
@@ -707,7 +678,7 @@ impl<P: Payload> Subscription<P> {
     /// As long as the caller has exclusive access, another look finds what the first one found, and perhaps what others have
     /// given up meanwhile. Who uses the subscription without the lock could take a waiting event out while it is looked at:
     /// once there is such a party, only dead letters are looked at, whose own lock is held for moments and never while foreign
-    /// code runs. What causal order holds back is left out.
+    /// code runs. What causal order holds back, and what debouncing keeps back, is left out.
     pub fn look_at_own(&self, _access: Exclusive, mut look: impl FnMut(&Share<P>)) {
         let mut last = 0;
         let mut found = 0;

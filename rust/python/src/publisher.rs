@@ -254,6 +254,7 @@ impl Publisher {
             return Err(self.node.error(py, &error));
         }
         outcome.victims.clear();
+        outcome.unwanted.clear();
         if !outcome.blocked.is_empty() {
             return self.wait_for_room(py, outcome);
         }
@@ -273,6 +274,7 @@ impl Publisher {
     ) -> PyResult<Option<BlockedPublish>> {
         published.map_err(|error| self.node.error(py, &error))?;
         outcome.victims.clear();
+        outcome.unwanted.clear();
         if outcome.blocked.is_empty() {
             return Ok(None);
         }

@@ -266,6 +266,14 @@ def test_calls_beyond_their_budget_are_counted(clock, timers, caplog):
     assert "budget" in caplog.text
 
 
+def test_how_long_calls_take_is_learnt_where_it_is_reported(clock, timers):
+    timers.every("10 ms", lambda: clock.advance("2 ms"))
+    timers.every("10 ms", cf.Flag())
+    clock.advance("100 ms")
+    called, native = (row["execution_ns"] for row in timers.report()["periodic"])
+    assert (called["count"], called["p50"], called["max"], native) == (10, 2 * MS, 2 * MS, None)
+
+
 # What is refused
 
 

@@ -137,6 +137,8 @@ pub struct Waiting {
     pub publishers: AtomicU32,
     /// Whether a publisher that waited for the receivers to wait in their turn had to give that up.
     pub impatient: AtomicBool,
+    /// How many waits for events in a row were long enough to sleep.
+    pub slept: AtomicU32,
 }
 
 /// What every publisher reads, side by side: with a thousand receivers each further cache line of each costs as much as the

@@ -158,6 +158,11 @@ const BURST_SHARE: u64 = 4;
 const BURST_MIN: u64 = 16;
 /// The next burst may take its publisher so long for each event of the last.
 const BURST_EACH: Duration = Duration::from_micros(30);
+/// After so many waits in a row that were long enough to sleep, a receiver goes to sleep at once: staying awake would use a
+/// core, and have it woken on another one than where its event is.
+const SLEEPS: u32 = 4;
+/// Of those one in so many stays awake all the same, to see whether waits have become short.
+const LOOKS: u32 = 16;
 
 impl<'a> Ready<'a> {
     fn new(subscription: &'a Subscription) -> Self {
@@ -180,6 +185,9 @@ impl Condition for Ready<'_> {
     }
     fn glance(&mut self) -> bool {
         let ready = self.subscription.is_ready();
+        if ready {
+            self.core.waiting().slept.store(0, Ordering::Relaxed);
+        }
         if !ready || self.burst.is_none() {
             return ready;
         }
@@ -196,7 +204,12 @@ impl Condition for Ready<'_> {
         self.since.elapsed() >= PAUSE
     }
     fn awake(&self) -> Duration {
-        self.burst.unwrap_or(AWAKE)
+        let slept = self.core.waiting().slept.load(Ordering::Relaxed);
+        let sleeps = slept >= SLEEPS && !slept.is_multiple_of(LOOKS);
+        self.burst.unwrap_or(if sleeps { Duration::ZERO } else { AWAKE })
+    }
+    fn parks(&self) {
+        self.core.waiting().slept.fetch_add(1, Ordering::Relaxed);
     }
     fn waits(&self, waits: bool) {
         let waiting = self.core.waiting();

@@ -262,10 +262,10 @@ def with_uvloop(due: list[float], call: Callable[[float], None]) -> None:
 def with_threads(due: list[float], call: Callable[[float], None]) -> None:
     """Fire with a thread for each timer, 200 at a time: more would be late by their own starting."""
     for begin in range(0, len(due), 200):
-        part = due[begin : begin + 200]
-        timers = [threading.Timer(max(0.0, due_s - time.monotonic()), call, (due_s,)) for due_s in part]
-        for timer in timers:
-            timer.start()
+        timers = []
+        for due_s in due[begin : begin + 200]:
+            timers.append(threading.Timer(max(0.0, due_s - time.monotonic()), call, (due_s,)))
+            timers[-1].start()
         for timer in timers:
             timer.join()
 

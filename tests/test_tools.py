@@ -18,6 +18,7 @@ from tools.environment import Environment
 from tools.steps import Refusal
 
 PROJECT = Path(__file__).resolve().parent.parent
+SUFFIXES = 'case "$*" in *EXTENSION_SUFFIXES*) echo .cpython-311.so .abi3.so .so;; esac'
 
 posix = pytest.mark.skipif(os.name == "nt", reason="the programs put on PATH here are shell scripts")
 
@@ -318,6 +319,7 @@ def test_packages_and_extension_are_made_once_and_again_only_when_something_chan
         "python",
         f'echo "$*" >> {log}',
         f'[ "$2" = maturin ] && echo built > {built}',
+        SUFFIXES,
         "exit 0",
     )
 
@@ -338,6 +340,14 @@ def test_packages_and_extension_are_made_once_and_again_only_when_something_chan
 
     built.write_text("a debug build made by hand", encoding="utf-8")
     assert calls("test") == ["maturin develop"]
+
+    beside = built.with_name("_core.cpython-314t-x86_64-linux-gnu.so")
+    beside.write_text("for an interpreter of another environment", encoding="utf-8")
+    assert calls("test") == []
+    assert set(environment.extension_files(checkout)) == {built, beside}
+
+    built.with_name("_core.cpython-311.so").write_text("comes before that of the stable ABI", encoding="utf-8")
+    assert calls("test") == ["maturin develop"]
     assert "building the extension" in capfd.readouterr().out
 
 
@@ -352,6 +362,7 @@ def test_what_cannot_be_installed_of_an_optional_extra_is_named(checkout, tmp_pa
         "python",
         'case "$*" in *"pip install"*duckdb*) exit 1;; esac',
         f'[ "$2" = maturin ] && echo built > {built}',
+        SUFFIXES,
         "exit 0",
     )
     Environment(checkout).prepare("test", optional=["oracles"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools import checks, faults, measures, packaging, steps
-from tools.environment import Environment, extension_file, remove, target_folder
+from tools.environment import Environment, extension_files, remove, target_folder
 from tools.steps import PROJECT, Refusal, say
 
 CACHES = (".asv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
@@ -47,8 +47,7 @@ def clean(words: Sequence[str]) -> None:
     remove(target_folder(name) for name in TARGETS)
     remove(PROJECT.glob(".coverage*"))
     remove(PROJECT / "rust" / "fuzz" / name for name in ("corpus", "coverage"))
-    extension = extension_file()
-    remove([extension] if extension else [])
+    remove(extension_files())
     bytecode = [folder for top in ("python", "tools", "tests", "benchmarks") for folder in _bytecode(PROJECT / top)]
     remove(bytecode)
 

@@ -123,7 +123,7 @@ class Environment:
     def _build(self, rust: str) -> None:
         sources = digest_of_files(rust_sources(self.project), self.project, rust, str(self.python))
         stamp = self._read_stamp()
-        built = extension_file(self.project)
+        built = self._extension_file()
         if built is not None and stamp.get("extension") == {"sources": sources, "file": _digest(built.read_bytes())}:
             return
         toolchain.require_linker()
@@ -132,11 +132,20 @@ class Environment:
             [self.python, "-m", "maturin", "develop", "--release", "--locked"],
             environment=self.variables("maturin", PIP_QUIET="1"),
         )
-        built = extension_file(self.project)
+        built = self._extension_file()
         if built is None:
             raise Refusal(f"maturin ended well but left no extension module in {PACKAGE}")
         stamp["extension"] = {"sources": sources, "file": _digest(built.read_bytes())}
         self._write_stamp(stamp)
+
+    def _extension_file(self) -> Path | None:
+        """Return the file that this environment's interpreter would import, if there is one.
+
+        Others may lie beside it: one for the stable ABI, and one for each free-threaded version that was built for.
+        """
+        printed = steps.output([self.python, "-c", "import importlib.machinery as m; print(*m.EXTENSION_SUFFIXES)"])
+        files = (self.project / PACKAGE / f"_core{suffix}" for suffix in (printed or "").split())
+        return next((file for file in files if file.is_file()), None)
 
     # The stamp ----------------------------------------------------------------------------------------------------
 
@@ -190,10 +199,9 @@ def digest_of_lines(lines: Iterable[str]) -> str:
     return _digest("\n".join(sorted(lines)).encode())
 
 
-def extension_file(project: Path = PROJECT) -> Path | None:
-    """Return the built extension module, if there is one."""
-    found = [file for pattern in ("_core*.so", "_core*.pyd") for file in (project / PACKAGE).glob(pattern)]
-    return found[0] if len(found) == 1 else None
+def extension_files(project: Path = PROJECT) -> list[Path]:
+    """Return the extension modules that were built, whatever for."""
+    return [file for pattern in ("_core*.so", "_core*.pyd") for file in (project / PACKAGE).glob(pattern)]
 
 
 def target_folder(name: str, project: Path = PROJECT) -> Path:

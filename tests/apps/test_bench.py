@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from chronofabric.apps.measuring import kept
 from chronofabric.apps.measuring.kept import Figure, load, merged, save, state_folder
 from chronofabric.apps.measuring.rounds import KEYS, Outcome
 from chronofabric.apps.measuring.suite import cases
+from tests.subprocesses import running_python
 
 COMMAND = [sys.executable, "-m", "chronofabric", "bench"]
 MACHINE = "a machine"
@@ -257,6 +259,38 @@ def test_a_signal_ends_the_run_after_its_round_and_keeps_what_is_done(environmen
     assert "thread to thread" in output
     figures = json.loads((tmp_path / "state" / "chronofabric" / "bench.json").read_text())["figures"]["quick"]
     assert "thread to thread, one by one" in figures
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console signal reaches the parent there as well")
+def test_a_second_signal_ends_a_round_whose_threads_would_be_waited_for_for_ever():
+    code = """
+        import sys, threading
+        from concurrent.futures import ThreadPoolExecutor
+        from chronofabric.apps.cli import main
+        from chronofabric.apps.measuring import suite
+        from chronofabric.apps.measuring.rounds import Case
+
+        def never_over():
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(threading.Event().wait)
+                print("begun", flush=True)
+
+        suite.cases = lambda quick: [Case("stuck", ours=never_over, peer=float, peer_name="x", unit="ns")]
+        sys.argv[1:] = ["bench"]
+        main()
+    """
+    with running_python(code) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        for _ in range(600):  # two that come at the same time are one
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.1)
+                break
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted again" in errors
+    assert "Traceback" not in errors
 
 
 def test_a_figure_that_breaks_is_named_and_the_others_are_measured(monkeypatch, capsys, tmp_path):

@@ -178,3 +178,70 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     )
     assert finished.stderr == ""
     assert completed in finished.stdout.split()
+
+
+def with_command(folder):
+    """Put the command on the path of an environment whose home is empty; return that environment."""
+    command = folder / "bin" / "chronofabric"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nfrom chronofabric.apps.cli import main\n\nmain()\n", encoding="utf-8")
+    command.chmod(0o755)
+    home = folder / "home"
+    home.mkdir()
+    path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ZDOTDIR"))}
+    # Typer looks for the shell above it unless it is told to take the one that is named.
+    return {**environment, "PATH": path, "HOME": str(home), "USERPROFILE": str(home)}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_a_completion_that_was_installed_works_in_the_next_interactive_bash(tmp_path):
+    environment = with_command(tmp_path)
+    # The command is not the last of its shell, which would let it take the place of the shell that it looks for.
+    install = "chronofabric --install-completion; echo ended with $?"
+    installed = subprocess.run(
+        ["bash", "-c", install], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert installed.stderr == ""
+    assert "ended with 0" in installed.stdout
+    assert "bash completion installed" in installed.stdout
+    asked = """
+COMP_WORDS=(chronofabric do); COMP_CWORD=1
+_chronofabric_completion chronofabric
+printf '%s\\n' "${COMPREPLY[@]}"
+complete -p chronofabric
+"""
+    shell = ["bash", "--rcfile", str(tmp_path / "home" / ".bashrc"), "-i", "-c", asked]
+    # An interactive shell without a terminal complains on its standard error.
+    finished = subprocess.run(
+        shell, capture_output=True, text=True, timeout=60, check=False, env=environment, stdin=subprocess.DEVNULL
+    )
+    assert finished.stdout.split()[:1] == ["doctor"], finished.stderr
+    assert "_chronofabric_completion" in finished.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell is found by its name on Unix")
+@pytest.mark.parametrize(
+    ("shell", "said"),
+    [
+        ("bash", "complete -o default -F _chronofabric_completion chronofabric"),
+        ("zsh", "#compdef chronofabric"),
+        ("fish", "complete --command chronofabric"),
+    ],
+)
+def test_the_completion_that_is_shown_is_that_of_the_shell_above(tmp_path, shell, said):
+    environment = with_command(tmp_path)
+    # A process of that name, whatever is installed: what starts the command is what it finds above it.
+    above = tmp_path / "bin" / shell
+    above.symlink_to(shutil.which("bash") or "/bin/sh")
+    finished = subprocess.run(
+        [above, "-c", "chronofabric --show-completion; true"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert said in finished.stdout
+    assert list((tmp_path / "home").iterdir()) == []

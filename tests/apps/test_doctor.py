@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 from chronofabric.apps import doctor
 from chronofabric.apps.doctor import clocks, here, interpreter, machine
 from chronofabric.apps.doctor.finding import Finding
+from tests.subprocesses import run_python, running_python
 
 LINUX = "Linux"
 OTHERS = ("Darwin", "Windows")
@@ -116,14 +118,31 @@ def test_a_package_is_judged_by_what_comes_back_from_it():
     assert "not installed" in missing.evidence
 
 
-def test_extras_are_counted_from_the_metadata_whatever_the_spelling():
-    installed = interpreter.versions_of({"Janus": "2.0", "Types_PSUTIL": "6"})
+def test_extras_are_counted_from_the_metadata():
+    installed = {"janus": "2.0", "types-psutil": "6"}.get
     found = interpreter.extras(
         ["numpy>=1", "janus>=2; extra == 'peers'", "pyee; extra == 'peers'", 'types-psutil; extra == "lint"'], installed
     )
     assert found.evidence == "lint 1/1, peers 1/2"
     assert "peers: pyee" in found.meaning
     assert interpreter.extras(["numpy>=1"], installed).state == "absent"
+
+
+def test_a_package_is_found_however_its_name_is_spelt():
+    spelt = {here._installed(name) for name in ("typing-extensions", "Typing_Extensions", "typing.extensions")}
+    assert len(spelt) == 1
+    assert None not in spelt
+    assert here._installed("no-such-package-anywhere") is None
+
+
+def test_no_package_is_imported_that_the_report_has_no_line_for():
+    loaded = run_python("""
+        import sys
+        from chronofabric.apps.doctor import here
+        assert {finding.state for finding in here.examine()} <= {"ok", "limited", "absent"}
+        print(*sorted({"pandas", "duckdb", "scipy", "matplotlib"} & set(sys.modules)))
+    """).stdout.split()
+    assert loaded == []
 
 
 # Clocks ---------------------------------------------------------------------------------------------------------------
@@ -371,4 +390,27 @@ def test_this_machine_is_examined_in_text_and_in_json():
         assert finding["evidence"]
         assert finding["meaning"]
         assert "could not be looked at" not in finding["evidence"]
-    assert took_s < 30  # two seconds where nothing else runs
+    assert took_s < 30  # half a second where nothing else runs
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console signal reaches the parent there as well")
+def test_an_interruption_ends_it_without_a_traceback():
+    code = """
+        import sys, threading
+        from chronofabric.apps.cli import main
+        from chronofabric.apps.doctor import here
+
+        def looks_for_long():
+            print("looking", flush=True)
+            threading.Event().wait(60)
+
+        here._wake_up = looks_for_long
+        sys.argv[1:] = ["doctor"]
+        main()
+    """
+    with running_python(code) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "looking\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (130, "", "")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from typing import Any
+
+import pytest
 
 import chronofabric as cf
 
@@ -128,6 +131,60 @@ def test_coroutine_handlers_on_a_loop_of_the_node_get_every_event(monkeypatch):
         fabric.publish_many("a", range(COUNT))
         assert done.wait(30)
     assert seen == list(range(COUNT))
+
+
+@pytest.mark.parametrize("function_first", [True, False])
+def test_functions_that_share_the_loop_of_the_node_with_coroutines_get_every_event(monkeypatch, function_first):
+    seen: dict[str, list[tuple[str, int]]] = {"function": [], "coroutine": []}
+    done = {name: threading.Event() for name in seen}
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_reader", Blind.add_reader)
+
+    def note(name, event):
+        seen[name].append((threading.current_thread().name, event.payload))
+        if len(seen[name]) == 2 * COUNT:
+            done[name].set()
+
+    def function(event):
+        note("function", event)
+
+    async def coroutine(event):
+        await asyncio.sleep(0)
+        note("coroutine", event)
+
+    with cf.Fabric("plant") as fabric:
+        first, second = (function, coroutine) if function_first else (coroutine, function)
+        fabric.on("a", capacity=4 * COUNT)(first)
+        fabric.publish_many("a", range(COUNT))  # some before the other is there, and the loop with it
+        fabric.on("a", capacity=4 * COUNT)(second)
+        thread = publishing(fabric.publisher("a").publish, range(COUNT, 3 * COUNT))
+        thread.join()
+        assert all(each.wait(30) for each in done.values())
+    for name, least in ((first.__name__, 3 * COUNT), (second.__name__, 2 * COUNT)):
+        assert [payload for _, payload in seen[name]] == list(range(3 * COUNT - least, 3 * COUNT))
+    assert {thread for each in seen.values() for thread, _ in each} == {"chronofabric-handlers-plant"}
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_a_handler_on_a_loop_of_the_node_is_woken_after_a_pause(monkeypatch, asynchronous):
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_reader", Blind.add_reader)
+    seen: queue.SimpleQueue[int] = queue.SimpleQueue()
+    with cf.Fabric("plant") as fabric:
+
+        @fabric.on("starts/the/loop")
+        async def nothing(event):
+            pass
+
+        if asynchronous:
+
+            @fabric.on("a")
+            async def note_soon(event):
+                seen.put(event.payload)
+
+        else:
+            fabric.on("a")(lambda event: seen.put(event.payload))
+        for number in range(COUNT):  # each waits until the loop has nothing left to do
+            fabric.publish("a", number)
+            assert seen.get(timeout=30) == number
 
 
 def test_a_loop_that_was_closed_is_not_woken_and_nobody_is_told():

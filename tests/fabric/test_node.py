@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import sys
 import textwrap
@@ -376,6 +377,27 @@ class TestEnvelope:
             fabric.publish("a", 1, **options)
         assert (events.pending, fabric.topics().get("a", 0)) == (0, 0)
 
+    @pytest.mark.parametrize(
+        ("given", "named", "said"),
+        [
+            (("a",), {}, "payload"),
+            (("a", 1, "high"), {}, "3 positional arguments"),
+            (("a", 1), {"prio": "high"}, "unexpected keyword argument 'prio'"),
+            (("a", 1), {"payload": 2}, "multiple values for argument 'payload'"),
+        ],
+    )
+    def test_publishing_is_called_as_it_is_declared(self, fabric, given, named, said):
+        events = fabric.subscribe("a")
+        with pytest.raises(TypeError, match=said):
+            fabric.publish(*given, **named)
+        assert events.pending == 0
+        fabric.publish(payload=1, topic="a", priority=None, retain=False)
+        assert events.receive(timeout="1 s").payload == 1
+        parameters = inspect.signature(fabric.publish).parameters.values()
+        declared = [(each.name, each.default) for each in parameters if each.kind is each.KEYWORD_ONLY]
+        assert declared == [*((name, None) for name in ("priority", "deadline", "headers", "time")), ("retain", False)]
+        assert (cf.Fabric.publish.__doc__ or "").startswith("Publish one event.")
+
     @pytest.mark.parametrize("topic", ["", "/a", "a/", "a//b", "a/*", "a#b", "a\n"])
     def test_a_topic_that_is_none_is_refused_with_a_caret(self, fabric, topic):
         with pytest.raises(cf.TopicError, match=r"\^") as caught:
@@ -643,6 +665,7 @@ class TestReport:
             report = fabric.report()
         assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
         text = str(report)
+        assert repr(report) == f"Report('plant', clock='counter', uptime_ns={report.uptime_ns}, events=3)"
         assert text.startswith("node 'plant'")
         assert "guard big: fired 1" in text
         assert "handler broken: 2 errors (ZeroDivisionError: division by zero)" in text

@@ -388,14 +388,10 @@ class Bus:
         self,
         topic: str,
         payload: object,
-        priority: str | int | None = None,
-        deadline: _Deadline | None = None,
-        headers: Mapping[str, Any] | None = None,
-        time: int | None = None,
-        retain: bool = False,
+        options: dict[str, Any] | None = None,
         /,
     ) -> None:
-        """Publish one payload on a topic by name, as `Publisher.publish` does."""
+        """Publish one payload on a topic by name, with the options of `Publisher.publish` from a dictionary."""
 
     def request(
         self,

@@ -2,6 +2,7 @@
 
 Each figure is the median of rounds that alternate with those of its peer. What was measured is kept, and the next run
 is compared with it. Ctrl-C ends the run after the round that it falls into, a second at most, and keeps what is done.
+Another one ends it at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from chronofabric.apps.rendering import terminal_width
 from chronofabric.apps.running import interruption_stops
@@ -137,7 +138,7 @@ def _measured(chosen: Sequence[Case], *, quick: bool) -> tuple[list[Outcome], li
         progress.show()
         return noise.read()
 
-    with interruption_stops(stop.set) as interruption:
+    with interruption_stops(stop.set, _end_at_once) as interruption:
         for case in chosen:
             progress.begin(case.name)
             try:
@@ -154,6 +155,13 @@ def _measured(chosen: Sequence[Case], *, quick: bool) -> tuple[list[Outcome], li
             progress.end(amount(outcomes[-1].line["ours"], case.unit))
         progress.clear()
     return outcomes, broken, 1 if broken else 0
+
+
+def _end_at_once(number: int) -> NoReturn:
+    # Not by an exception: a round that is broken off leaves threads that wait for it, and it, or the interpreter at its
+    # end, would wait for them.
+    os.write(2, b"\nInterrupted again: nothing is kept.\n")
+    os._exit(128 + number)
 
 
 class _Progress:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 EXIT_CODES = """Exit codes: 0 all is well (a run without --for ends with Ctrl-C, which is no failure); 1 a source or a
 sink failed while running, the guard of the demo missed what it watches for, doctor found something broken, or a figure
 of bench broke; 2 the run file or the command line cannot be used, and nothing was started; 130 (Ctrl-C) or 143
-(SIGTERM) interrupted before the time of --for, the demo or bench was over, or again while closing; 141 nobody reads the
-output any more."""
+(SIGTERM) interrupted before the time of --for, the demo, bench or doctor was over, or again while closing; 141 nobody
+reads the output any more."""
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNREAD = 0, 1, 2, 141
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_UNREAD = 0, 1, 2, 130, 141
 
 app = typer.Typer(
     name="chronofabric",
@@ -50,6 +50,8 @@ def main() -> NoReturn:
         sys.exit(EXIT_UNREAD)
     except (ChronofabricError, OSError) as error:
         _fail(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     sys.exit(EXIT_OK)
 
 
@@ -158,7 +160,7 @@ def doctor(
 @app.command(epilog=EXIT_CODES, short_help="Measure what this machine does, beside what is known.")
 def bench(
     quick: Annotated[
-        bool, typer.Option("--quick", help="One round on less work, in under a minute: a look, not a figure.")
+        bool, typer.Option("--quick", help="One round on less work, in some seconds: a look, not a figure.")
     ] = False,
     lines_to: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write one line of JSON a figure to FILE as well.")

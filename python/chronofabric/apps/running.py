@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from chronofabric.apps.rendering import failed
 from chronofabric.apps.screen import Screen
@@ -53,18 +53,20 @@ class Outcome:
 class Interruption:
     """Whether somebody asked this process to end, by Ctrl-C or SIGTERM.
 
-    The first signal stops the node, which then closes in order. A second one is not waited for. The node is told from
-    another thread: this one may hold a lock that stopping needs, since a signal comes between any two instructions.
+    The first signal calls `stop`, such as that of a node, which then closes in order; a second one calls `insist` with
+    its number. `stop` is called from another thread: this one may hold a lock that stopping needs, since a signal comes
+    between any two instructions.
     """
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(self, stop: Callable[[], object], insist: Callable[[int], NoReturn]) -> None:
         self._stop = stop
+        self._insist = insist
         self.signal: int | None = None
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         """Handle a signal."""
         if self.signal is not None:
-            raise KeyboardInterrupt
+            self._insist(number)
         self.signal = number
         threading.Thread(target=self._stop, name="chronofabric-stop").start()
 
@@ -74,10 +76,16 @@ class Interruption:
         return 128 + (self.signal or 0)
 
 
+def _break_off(_: int) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def interruption_stops(stop: Callable[[], object]) -> Iterator[Interruption]:
-    """Call ``stop`` on Ctrl-C and SIGTERM, while the body runs."""
-    interruption = Interruption(stop)
+def interruption_stops(
+    stop: Callable[[], object], insist: Callable[[int], NoReturn] = _break_off
+) -> Iterator[Interruption]:
+    """Call ``stop`` on Ctrl-C and SIGTERM, while the body runs, and on a second one ``insist``."""
+    interruption = Interruption(stop, insist)
     if threading.current_thread() is not threading.main_thread():
         yield interruption  # only the main thread may handle signals
         return

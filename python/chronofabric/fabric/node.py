@@ -21,6 +21,7 @@ from chronofabric.fabric.guarding import Guarding
 from chronofabric.fabric.guards import Guard
 from chronofabric.fabric.handlers import Handler, Handlers, ThreadedHandlers
 from chronofabric.fabric.parts import RunningSink, RunningSource
+from chronofabric.fabric.publishing import declares, publish
 from chronofabric.fabric.report import Report
 from chronofabric.fabric.requests import Requests
 from chronofabric.fabric.retention import Retention
@@ -177,6 +178,7 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
 
     # Publishing
 
+    @declares(publish)
     def publish(
         self,
         topic: str,
@@ -220,7 +222,6 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
         ClosedError
             The fabric is closed.
         """
-        self._core.publish(topic, payload, priority, deadline, headers, time, retain)
 
     def publish_many(
         self,

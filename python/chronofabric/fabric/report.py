@@ -11,9 +11,11 @@ from chronofabric._core import html_table
 __all__ = ["Report"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """A reading of a node, taken without stopping it.
+
+    Printed, it shows the figures of all parts; `repr` only says whose report it is.
 
     Attributes
     ----------
@@ -65,6 +67,10 @@ class Report:
         head = {"node": self.node, "clock": self.clock, "uptime_ns": self.uptime_ns, "topics": dict(self.topics)}
         head |= {"requests": dict(self.requests), "retained": dict(self.retained)}
         return head | {part: [dict(each) for each in getattr(self, part)] for part in parts}
+
+    def __repr__(self) -> str:
+        events = self.topics["published"]
+        return f"Report({self.node!r}, clock={self.clock!r}, uptime_ns={self.uptime_ns}, events={events})"
 
     def __str__(self) -> str:
         seconds = self.uptime_ns / 1e9

@@ -19,7 +19,7 @@ use chronofabric_bus::{Contents, Unfinished};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -65,7 +65,10 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 const PUBLISH_DOC: &CStr =
     c"publish($self, /, payload, *, priority=None, deadline=None, headers=None, time=None, retain=False)\n--\n\nPublishes one payload.";
 const PUBLISH_ON_DOC: &CStr =
-    c"publish($self, topic, payload, priority=None, deadline=None, headers=None, time=None, retain=False, /)\n--\n\nPublishes one payload on a topic by name.";
+    c"publish($self, topic, payload, options=None, /)\n--\n\nPublishes one payload on a topic by name, with options from a dictionary.";
+
+/// What may accompany a payload, by name.
+const OPTIONS: [&str; 5] = ["priority", "deadline", "headers", "time", "retain"];
 
 /// `Publisher.publish`.
 ///
@@ -107,9 +110,6 @@ fn publish_plainly(publisher: &Publisher, payload: Borrowed<'_, '_, PyAny>) -> O
     })
 }
 
-/// Where `retain` stands among the arguments of `Bus.publish`.
-const RETAIN: usize = 6;
-
 /// `Bus.publish`.
 ///
 /// # Safety
@@ -125,13 +125,8 @@ unsafe extern "C" fn publish_on(
         let py = Python::assume_attached();
         let bus = Borrowed::from_ptr(py, bus).cast_unchecked::<Bus>();
         let this = bus.get();
-        let none = ffi::Py_None();
-        let named = usize::try_from(count).unwrap_or(0);
-        let unnamed = |place: usize| {
-            let given = *arguments.add(place);
-            given == none || (place == RETAIN && given == ffi::Py_False())
-        };
-        if (2..=RETAIN + 1).contains(&named) && (2..named).all(unnamed) {
+        // What is no dictionary has no size, and is refused below.
+        if count == 2 || (count == 3 && ffi::PyDict_Size(*arguments.add(2)) == 0) {
             let known = look_up(this.publishers.as_ptr(), *arguments);
             if !known.is_null() {
                 let publisher = Borrowed::from_ptr(py, known).cast_unchecked::<Publisher>();
@@ -142,7 +137,7 @@ unsafe extern "C" fn publish_on(
                 }
             }
         }
-        publish_on_otherwise(this, arguments, named)
+        publish_on_otherwise(this, arguments, usize::try_from(count).unwrap_or(0))
     }
 }
 
@@ -174,29 +169,46 @@ unsafe fn look_up(dictionary: *mut ffi::PyObject, key: *mut ffi::PyObject) -> *m
 #[cold]
 unsafe fn publish_on_otherwise(bus: &Bus, arguments: *const *mut ffi::PyObject, count: usize) -> *mut ffi::PyObject {
     event_type::attached(|py| {
-        // What could not be looked up is refused below as no text.
+        // What could not be looked up is refused below as no text, and what has no size as no dictionary.
         // SAFETY: the thread is attached.
         unsafe { ffi::PyErr_Clear() };
         // SAFETY: as the interpreter passed them.
         let given: Vec<_> = (0..count).map(|place| unsafe { Borrowed::from_ptr(py, *arguments.add(place)) }).collect();
-        let [topic, payload, options @ ..] = &*given else {
-            let error =
-                PyTypeError::new_err(format!("publish() takes a topic and a payload; {count} arguments were given"));
-            return result(py, Err(error));
-        };
-        if count > RETAIN + 1 {
-            let error = PyTypeError::new_err(format!("publish() takes at most 7 arguments; {count} were given"));
-            return result(py, Err(error));
-        }
-        let option = |place: usize| options.get(place).map(|value| &**value).filter(|value| !value.is_none());
         let published = || {
-            let time = option(3).map(time_of).transpose()?;
-            let retain = option(4).map_or(Ok(false), truth_of)?;
-            let with = Accompaniment { priority: option(0), deadline: option(1), headers: option(2), time, retain };
-            bus.publish(topic, payload, &with)
+            let (topic, payload, options) = match &*given {
+                [topic, payload] => (topic, payload, None),
+                [topic, payload, options] => (topic, payload, Some(options.cast::<PyDict>()?)),
+                _ => {
+                    let message =
+                        format!("publish() takes a topic, a payload and options; {count} arguments were given");
+                    return Err(PyTypeError::new_err(message));
+                }
+            };
+            let mut values = [const { None }; OPTIONS.len()];
+            for (name, value) in options.into_iter().flat_map(|options| options.iter()) {
+                let name = name.cast_into::<PyString>()?;
+                values[place_of(name.to_str()?, &OPTIONS)?] = Some(value);
+            }
+            bus.publish(topic, payload, &accompaniment(values.each_ref().map(Option::as_ref))?)
         };
         result(py, published())
     })
+}
+
+/// Where the value of a named argument belongs.
+fn place_of(name: &str, names: &[&str]) -> PyResult<usize> {
+    names
+        .iter()
+        .position(|known| *known == name)
+        .ok_or_else(|| PyTypeError::new_err(format!("publish() got an unexpected keyword argument '{name}'")))
+}
+
+/// What accompanies a payload, from the values of `OPTIONS`.
+fn accompaniment<'a, 'py>(values: [Option<&'a Bound<'py, PyAny>>; OPTIONS.len()]) -> PyResult<Accompaniment<'a, 'py>> {
+    let [priority, deadline, headers, time, retain] = values.map(|value| value.filter(|value| !value.is_none()));
+    let time = time.map(time_of).transpose()?;
+    let retain = retain.map_or(Ok(false), truth_of)?;
+    Ok(Accompaniment { priority, deadline, headers, time, retain })
 }
 
 pub(crate) fn none() -> *mut ffi::PyObject {
@@ -253,7 +265,10 @@ fn publish_with<'py>(
     positional: usize,
     names: Option<&Bound<'py, PyTuple>>,
 ) -> PyResult<()> {
-    const NAMES: [&str; 6] = ["payload", "priority", "deadline", "headers", "time", "retain"];
+    const NAMES: [&str; 1 + OPTIONS.len()] = {
+        let [priority, deadline, headers, time, retain] = OPTIONS;
+        ["payload", priority, deadline, headers, time, retain]
+    };
     if positional > 1 {
         let message = format!("publish() takes 1 positional argument but {positional} were given");
         return Err(PyTypeError::new_err(message));
@@ -263,10 +278,7 @@ fn publish_with<'py>(
     for (index, name) in names.into_iter().flat_map(|names| names.iter().enumerate()) {
         let name = name.cast_into::<PyString>()?;
         let name = name.to_str()?;
-        let Some(place) = NAMES.iter().position(|known| *known == name) else {
-            let message = format!("publish() got an unexpected keyword argument '{name}'");
-            return Err(PyTypeError::new_err(message));
-        };
+        let place = place_of(name, &NAMES)?;
         if values[place].replace(&given[positional + index]).is_some() {
             return Err(PyTypeError::new_err(format!("publish() got multiple values for argument '{name}'")));
         }
@@ -277,11 +289,7 @@ fn publish_with<'py>(
         return Err(PyTypeError::new_err("publish() missing 1 required positional argument: 'payload'"));
     };
     publisher.check(py)?;
-    let [priority, deadline, headers, time, retain] = options.map(|value| value.filter(|value| !value.is_none()));
-    let time = time.map(time_of).transpose()?;
-    let retain = retain.map_or(Ok(false), truth_of)?;
-    let with = Accompaniment { priority, deadline, headers, time, retain };
-    publisher.send(payload, &with, &mut Outcome::default())
+    publisher.send(payload, &accompaniment(options)?, &mut Outcome::default())
 }
 
 /// An iteration over a subscription.

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -37,7 +38,6 @@ def _found(name: str, check: Callable[[], Finding]) -> Finding:
 def _checks() -> dict[str, Callable[[], Finding]]:
     system = platform.system()
     lock_in_use = getattr(sys, "_is_gil_enabled", lambda: True)()
-    installed = interpreter.versions_of({each.name: each.version for each in importlib.metadata.distributions()})
     return {
         "platform": partial(machine.platform, system, platform.release(), platform.machine(), read=file_text),
         "python": partial(
@@ -65,11 +65,19 @@ def _checks() -> dict[str, Callable[[], Finding]]:
         "governor": partial(machine.governor, os.cpu_count() or 1, system=system, read=file_text),
         "shared memory": partial(machine.shared_memory, _shared_room, system=system),
         "open files": _open_files,
-        "arrow: pyarrow": partial(interpreter.arrow, "pyarrow", installed("pyarrow"), _by_pyarrow, needed=True),
-        "arrow: numpy": partial(interpreter.arrow, "numpy", installed("numpy"), _by_numpy, needed=True),
-        "arrow: polars": partial(interpreter.arrow, "polars", installed("polars"), _by_polars, needed=False),
-        "extras": lambda: interpreter.extras(_requirements(), installed),
+        "arrow: pyarrow": partial(interpreter.arrow, "pyarrow", _installed("pyarrow"), _by_pyarrow, needed=True),
+        "arrow: numpy": partial(interpreter.arrow, "numpy", _installed("numpy"), _by_numpy, needed=True),
+        "arrow: polars": partial(interpreter.arrow, "polars", _installed("polars"), _by_polars, needed=False),
+        "extras": lambda: interpreter.extras(_requirements(), _installed),
     }
+
+
+def _installed(name: str) -> str | None:
+    """Return the version of a distribution, however its name is spelt; None where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _extension() -> Finding:
@@ -189,22 +197,30 @@ def _open_files() -> Finding:
     return machine.open_files(_number(soft), _number(hard), open_now)
 
 
+# pyarrow's own ways in and out (pa.array, pa.table, to_numpy) import pandas where it is installed, which takes longer
+# than all other checks together.
+
+
 def _by_pyarrow(values: list[float]) -> list[float]:
     import pyarrow as pa
 
     from chronofabric import Table
 
-    back: list[float] = pa.table(Table(pa.table({"value": values}))).column("value").to_pylist()
+    column = pa.Array.from_buffers(pa.float64(), len(values), [None, pa.py_buffer(array("d", values))])
+    table = pa.RecordBatchReader.from_stream(Table(pa.table([column], ["value"]))).read_all()
+    back: list[float] = table.column("value").to_pylist()
     return back
 
 
 def _by_numpy(values: list[float]) -> list[float]:
     import numpy as np
+    import pyarrow as pa
 
     from chronofabric import Table
 
-    table = Table.from_numpy({"value": np.array(values)})
-    return [float(each) for each in table.column("value").to_pyarrow().to_numpy()]
+    table = pa.RecordBatchReader.from_stream(Table.from_numpy({"value": np.array(values)})).read_all()
+    back: list[float] = np.frombuffer(table.column("value").chunk(0).buffers()[1], np.float64, len(values)).tolist()
+    return back
 
 
 def _by_polars(values: list[float]) -> list[float]:

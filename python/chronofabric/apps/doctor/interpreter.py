@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from chronofabric.apps.doctor.finding import Finding
@@ -168,9 +168,3 @@ def extras(requirements: Iterable[str], versions: Callable[[str], str | None]) -
     complete = any(not names for names in missing.values())
     way = "pip install 'chronofabric[peers]', or another extra" if absent else None
     return Finding("extras", "ok" if complete else "absent", counts, meaning, way)
-
-
-def versions_of(distributions: Mapping[str, str]) -> Callable[[str], str | None]:
-    """Return a look-up that ignores how a name is spelt."""
-    known = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in distributions.items()}
-    return lambda name: known.get(re.sub(r"[-_.]+", "-", name).lower())

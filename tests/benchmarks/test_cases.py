@@ -44,7 +44,7 @@ CLAIMED = {
         **{
             f"lateness p{percent} of Python callbacks, usual class, idle, against {name}": bar
             for percent, bar in ((50, 1 / 0.3), (99, 1 / 0.7))
-            for name in ("asyncio", "uvloop", "threading.Timer", "sched")
+            for name in ("asyncio", "uvloop", "threading.Timer", "sched", "APScheduler")
         },
     },
     "startup": {},

@@ -8,6 +8,7 @@ block with a source is a whole run file.
 from __future__ import annotations
 
 import doctest
+import logging
 import re
 import shutil
 import tomllib
@@ -83,7 +84,9 @@ def folder(tmp_path, monkeypatch):
     for place in (tmp_path, tmp_path / "examples"):
         shutil.copy(recording, place)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    # A page shows how to silence it.
+    logging.getLogger("chronofabric").setLevel(logging.NOTSET)
 
 
 @pytest.mark.parametrize("page", with_blocks("python"), ids=name_of)

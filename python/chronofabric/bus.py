@@ -227,6 +227,9 @@ class Subscription(_bus.Subscription):
                 await self._wait(None)
 
     async def _wait(self, deadline_ns: int | None) -> None:
+        due_ns = self.due
+        if due_ns is not None and (deadline_ns is None or due_ns < deadline_ns):
+            deadline_ns = due_ns
         await _waker(self._bus).wait(self, None if deadline_ns is None else self._longest_s(deadline_ns))
 
     def _longest_s(self, deadline_ns: int) -> float:

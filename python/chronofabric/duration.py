@@ -17,6 +17,7 @@ from chronofabric.errors import ArgumentError
 __all__ = [
     "Duration",
     "Rate",
+    "bucket",
     "instant_ns",
     "nanoseconds",
     "period_ns",
@@ -35,6 +36,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 LONGEST_NS = 2**63 - 1
 """The longest duration: what a signed word of 64 bits holds, 292 years."""
+
+_TOKENS_MAX = 2**31
+"""The most tokens in a bucket."""
 
 _UNIT_NS = {
     "ns": 1,
@@ -153,6 +157,35 @@ def period_ns(rate: Rate, *, argument: str = "rate") -> int:
     if period > LONGEST_NS:
         raise _refused(argument, rate, "the longest period is 292 years", "give a higher rate")
     return period
+
+
+def bucket(rate: Rate, *, argument: str = "rate") -> tuple[int, int]:
+    """The token bucket of a rate: nanoseconds for one token, and how many it holds.
+
+    It holds what the rate says of its own unit (10 for ``"10/s"``, 6 for ``"6/min"``), and at least one.
+
+    Parameters
+    ----------
+    rate
+        As for `rate_hz`.
+    argument
+        What the caller names it, for the message of an error.
+
+    Raises
+    ------
+    ArgumentError
+        As for `period_ns`.
+
+    Examples
+    --------
+    >>> bucket("10/s"), bucket("6/min"), bucket(0.5)
+    ((100000000, 10), (10000000000, 6), (2000000000, 1))
+    """
+    period = period_ns(rate, argument=argument)
+    numerator, denominator = _ratio(rate, argument)
+    match = _QUANTITY.fullmatch(rate) if isinstance(rate, str) else None
+    seconds = 1 if match is None else _PER_SECONDS.get(match[2], 1)
+    return period, min(max(1, numerator * seconds // denominator), _TOKENS_MAX)
 
 
 def scaled_decimal(text: str, scale: int) -> int | None:

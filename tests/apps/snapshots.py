@@ -43,4 +43,29 @@ def snapshot(seconds: float = 1.0, published: int = 300, subscriptions: int = 1)
             }
         ],
         "handlers": [{"name": "alert", "calls": 1, "errors": 0, "late": 0, "lateness_ns": percentiles()}],
+        "timers": [],
+    }
+
+
+def timer(*, python: bool, **counts: object) -> dict:
+    """Return the row of a timer that was late once, of which one tick was left out."""
+    return {
+        "name": "control" if python else "Flag",
+        "period_ns": 10_000_000,
+        "tolerance_ns": 1_000_000,
+        "budget_ns": 2_000_000 if python else None,
+        "overruns": 0,
+        "error": None,
+        "execution_ns": percentiles(8) if python else None,
+        "fired": 10,
+        "missed_ticks": 1,
+        "coalesced": 2 if python else 0,
+        "called": 8 if python else 0,
+        "late_starts": 1,
+        "late_ends": 3 if python else 0,
+        "errors": 0,
+        "native_start_ns": {**percentiles(10), "p50": 2_000},
+        "python_start_ns": percentiles(8 if python else 0),
+        "completion_ns": percentiles(8 if python else 0),
+        **counts,
     }

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from chronofabric.apps.demo import CORE_GUARD, GUARD, Burn, Watch, _judged, demonstrate, run_file
+from chronofabric.apps.busy import CALL, NATIVE, SAMPLE, show_busy_interpreter
+from chronofabric.apps.busy import GUARD as TICK_GUARD
+from chronofabric.apps.demo import (
+    CORE_GUARD,
+    GUARD,
+    Burn,
+    Watch,
+    _judged,
+    _with_busy_interpreter,
+    demonstrate,
+    run_file,
+)
 from chronofabric.apps.running import Outcome
 from tests.apps.snapshots import percentiles, snapshot
 
@@ -59,12 +70,31 @@ def test_the_facts_hold_the_time_from_the_sample_to_the_action():
 
 
 def test_a_short_demonstration_watches_the_host_and_does_not_miss_a_burn():
-    outcome = demonstrate(show=False, quiet_s=0.2, burn_s=1.5)
+    outcome = demonstrate(show=False, quiet_s=0.2, burn_s=1.5, idle_s=0.3, busy_s=0.6)
     assert outcome.exit_code == 0, "\n".join(outcome.findings)
     guards = {guard["name"]: guard for guard in outcome.report["guards"]}
     assert guards[GUARD]["evaluated"] > 10
     assert guards[GUARD]["errors"] == 0
     assert outcome.report["sources"][0]["error"] is None
+    facts: Any = outcome.document()["demo"]
+    assert facts["busy_interpreter_late_ns"]["busy"][TICK_GUARD]["count"] > 5
+
+
+def test_what_is_late_beside_a_busy_interpreter_is_measured_and_said():
+    seen = show_busy_interpreter(show=False, tell=lambda _: None, idle_s=0.4, busy_s=0.8)
+    assert seen is not None
+    sentences, facts = seen
+    assert set(facts) == {"idle", "busy"}
+    for late in cast("dict[str, dict[str, Any]]", facts).values():
+        assert set(late) == {NATIVE, TICK_GUARD, CALL, SAMPLE}
+        assert all(each["count"] >= 5 and 0 <= each["p50"] <= each["max"] for each in late.values()), late
+    assert [name for name in ("native timer", "guard", "function", "source") if name not in " ".join(sentences)] == []
+
+
+def test_a_phase_that_was_interrupted_is_said_to_show_nothing():
+    outcome = _with_busy_interpreter(judged(watched(STEADY, 0.7)), None)
+    assert "interrupted" in outcome.findings[-1]
+    assert outcome.exit_code == 0
 
 
 def test_the_example_is_the_file_that_the_demonstration_runs():

@@ -17,7 +17,7 @@ from chronofabric.apps.rendering import (
     rate_text,
     report_lines,
 )
-from tests.apps.snapshots import snapshot
+from tests.apps.snapshots import snapshot, timer
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,27 @@ def test_a_frame_shows_rate_queue_latency_and_guard():
     text = "\n".join(frame(taken, rates, width=120, height=40))
     for part in ("plant", "2.0 s", "300/s", "1/1024", "31.0 us", "250 us", "1.90 ms", "hot", "-3.25"):
         assert part in text
+
+
+def test_timers_are_shown_with_hits_misses_and_lateness_while_they_run_and_at_the_end():
+    taken = {**snapshot(), "timers": [timer(python=False), timer(python=True, overruns=2)]}
+    rates = Rates()
+    rates.take(taken)
+    live = [line.split() for line in frame(taken, rates, width=120, height=40)[-3:]]
+    assert live[0][:4] == ["timer", "hits", "misses", "errors"]
+    # The one that is native by its start: 9 of 10 in time. The one in Python by its end, and by when Python began.
+    assert " ".join(live[1]) == "Flag 9 2 0 2.00 us 250 us 1.90 ms"
+    assert " ".join(live[2]) == "control 5 4 0 31.0 us 250 us 1.90 ms"
+    report = report_lines(taken)
+    assert " ".join(report[-3].split()) == "Flag 9 2 1 0 2.00 us 250 us 1.90 ms"
+    assert report[-2].split()[:5] == ["control", "5", "4", "1", "2"]
+    assert report[-1].strip() == "a call took 31.0 us (p50), 250 us (p99), 1.90 ms (max), 2 over 2.00 ms"
+    assert progress_line(taken, rates).endswith("deadlines missed 6")
+
+
+def test_a_timer_that_failed_is_named_with_its_error():
+    taken = {**snapshot(), "timers": [timer(python=True, errors=1, error="ValueError: no")]}
+    assert failure_lines(taken) == ["timer 'control' had errors, the last one: ValueError: no"]
 
 
 def test_the_report_accounts_for_every_event_offered():

@@ -30,6 +30,11 @@ CLAIMED = {
         **{f"{REQUEST}, {answerer}": 1 / 1.5 for answerer in ("a thread that iterates", "a function that answers")},
     },
     "clock": {"HybridLogicalClock.now on the counter source, one thread, from Python": 1 / 1.5},
+    "filters": {
+        f"a filter over a table of {columns} columns, of whose rows {share} stay": 0.5
+        for columns in (1, 4)
+        for share in ("1%", "50%")
+    },
     "guards": {},
     "logic": {},
     "optimize": {},
@@ -39,7 +44,7 @@ CLAIMED = {
         **{
             f"lateness p{percent} of Python callbacks, usual class, idle, against {name}": bar
             for percent, bar in ((50, 1 / 0.3), (99, 1 / 0.7))
-            for name in ("asyncio", "uvloop", "threading.Timer", "sched")
+            for name in ("asyncio", "uvloop", "threading.Timer", "sched", "APScheduler")
         },
     },
     "startup": {},
@@ -50,6 +55,7 @@ CLAIMED = {
 # optimum, those worse than a rule, and s; ns a call; ms to start; s for the test of an hour.
 LIMITS = {
     "bus": [1e9, 1e9, 1e9, 1e9, 20.0, 999_000.0, 0.0, 0.0],
+    "filters": [150.0] * 4,
     "guards": [300.0, 2.0],
     "optimize": [0.96, 0.0, 1.01, 0.0, 1.0],
     "scheduler": [250.0, 250.0],

@@ -7,12 +7,11 @@ neither threads, nor handles, nor payloads are left. Handlers and guards that pu
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import textwrap
 
 import pytest
 
+from tests import settable_clock
 from tests.bus.scripts import Finished, run_script
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals to a process and forks are POSIX")
@@ -609,34 +608,13 @@ def test_65536_threads_publish_into_a_ring_of_two(overflow, proof):
 
 # Clocks
 
-SETTABLE_CLOCK = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <time.h>
-static _Atomic long long ahead_ns;
-void set_ahead(long long ns) { ahead_ns = ns; }
-int clock_gettime(clockid_t id, struct timespec *now) {
-    static int (*system_call)(clockid_t, struct timespec *);
-    if (!system_call) system_call = dlsym(RTLD_NEXT, "clock_gettime");
-    int failed = system_call(id, now);
-    if (failed || id != CLOCK_REALTIME) return failed;
-    long long ns = now->tv_sec * 1000000000LL + now->tv_nsec + ahead_ns;
-    now->tv_sec = ns / 1000000000LL;
-    now->tv_nsec = ns % 1000000000LL;
-    return 0;
-}
-"""
-"""The system's clock as somebody sets it, for one process."""
 
-
-@pytest.mark.skipif(os.uname().sysname != "Linux" or shutil.which("cc") is None, reason="needs LD_PRELOAD and cc")
+@settable_clock.needed
 @pytest.mark.parametrize("source", ["system", "counter"])
 def test_a_system_clock_that_is_set_back_takes_neither_stamps_nor_the_times_of_a_topic_back(
     source, tmp_path, monkeypatch
 ):
-    (tmp_path / "clock.c").write_text(SETTABLE_CLOCK)
-    library = tmp_path / "clock.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "clock.c", "-ldl"], check=True)
+    library = settable_clock.library(tmp_path)
     monkeypatch.setenv("LD_PRELOAD", str(library))
     run_case(f"""
 set_ahead = ctypes.CDLL({str(library)!r}).set_ahead

@@ -18,8 +18,9 @@ from chronofabric._core.settings import parse_toml
 from chronofabric.errors import ConfigurationError
 from chronofabric.fabric.named import named_object
 from chronofabric.fabric.settings import load
+from chronofabric.fabric.settings.assembly import build
 from chronofabric.fabric.settings.loading import LATER_SECTIONS
-from chronofabric.fabric.settings.models import SINKS, SOURCES
+from chronofabric.fabric.settings.models import SINKS, SOURCES, FilteredSection
 
 SOURCE = '[[source]]\nkind = "host"\nprefix = "tick"\nrate = "10 Hz"\n'
 
@@ -175,6 +176,34 @@ def test_a_guard_that_cannot_work_is_refused(write, guard, message):
     assert len(found) == 1
     assert message in found[0][2]
     assert found[0][0] >= 5
+
+
+def test_a_sink_says_which_events_it_gets(write, tmp_path):
+    filters = 'where = "value > 1"\nsample = 2\nrate_limit = "10/s"\nthrottle = "1 ns"\ndebounce = "1 ns"\n'
+    path = str(tmp_path / "out.ndjson")
+    fabric = build(load(write(f"{SOURCE}[[sink]]\nkind = \"ndjson\"\npath = '{path}'\n{filters}")))
+    for value in (0, 2, 3):
+        fabric.publish("a", value, time=value)
+    books = fabric.report().subscriptions[0]
+    assert (books["offered"], books["filtered"], books["pending"]) == (3, 2, 1)
+    fabric.close(drain=0)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('where = "once[0, 1 s](value > 1)"', "looks into the past"),
+        ('where = "value >"', "is not a formula"),
+        ("sample = 0", "above 0"),
+        ('rate_limit = "0/s"', "above zero"),
+        ('debounce = "0 s"', "1 ns"),
+        ('wher = "value > 1"', "wher"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_refused_at_its_place(write, line, message):
+    found = problems(write(f'{SOURCE}[[sink]]\nkind = "terminal"\n{line}\n'))
+    assert [place for place, *_ in found] == [7]
+    assert message in str(found[0])
 
 
 def test_two_guards_of_one_name_are_refused(write):
@@ -357,4 +386,6 @@ def test_the_options_of_a_table_are_those_of_the_class(section):
     made: Any = named_object(section.made_by)
     parameters = set(inspect.signature(made).parameters) - NOT_IN_FILES
     fields = set(section.model_fields) - {"kind"}
+    if issubclass(section, FilteredSection):
+        fields -= set(FilteredSection.model_fields)
     assert parameters - {"format"} == fields - {"format"}

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 PRIORITIES = 4
@@ -92,6 +93,44 @@ class Refused:
         return bool(self.would_deadlock or self.timeout)
 
 
+def field_of(payload: object, name: str) -> float | None:
+    """The field of a payload as formulas read it."""
+    found = payload.get(name) if isinstance(payload, dict) else payload if name == "value" else None
+    return found if isinstance(found, (int, float)) else None
+
+
+@dataclass(frozen=True)
+class Where:
+    """A formula over one field, and what it says of a value."""
+
+    text: str
+    field: str
+    holds: Callable[[float], bool]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The filters of a subscription; durations are in nanoseconds."""
+
+    where: Where | None = None
+    predicate: Callable[[Any], bool] | None = None
+    sample: int | None = None
+    rate_limit: tuple[int, int] | None = None
+    """Nanoseconds for one token, and how many the bucket holds."""
+    throttle: int | None = None
+    debounce: int | None = None
+
+
+@dataclass(slots=True)
+class OfTopic:
+    """What filters remember of a topic."""
+
+    seen: int = 0
+    tokens: Fraction | None = None
+    filled: int = 0
+    passed: int | None = None
+
+
 class ModelSubscription:
     """What the documentation says of a subscription; under `block` nobody waits any time at all."""
 
@@ -104,7 +143,12 @@ class ModelSubscription:
         capacity_bytes: int | None,
         overflow: str,
         dead_letters_max: int,
+        filters: Filters = Filters(),
     ) -> None:
+        self.filters = filters
+        self.remembered: dict[str, OfTopic] = {}
+        self.kept: dict[str, tuple[int, int, ModelEvent]] = {}
+        self.filtered = self.filter_errors = self.kept_so_far = 0
         self.pattern = pattern
         self.name = name
         self.capacity = capacity
@@ -121,11 +165,55 @@ class ModelSubscription:
 
     @property
     def pending(self) -> int:
-        return sum(map(len, self.waiting))
+        return sum(map(len, self.waiting)) + len(self.kept)
 
-    @property
-    def ready(self) -> bool:
-        return self.closed or (self.pending > 0 and not self.paused)
+    def ready(self, now: int) -> bool:
+        """Say whether a receiver would find something; a predicate may then turn it away."""
+        due = any(due <= now for due, _, _ in self.kept.values())
+        return self.closed or ((any(self.waiting) or due) and not self.paused)
+
+    def _admits(self, event: ModelEvent) -> bool:
+        """Ask the filters that judge at once, in their order."""
+        if self.filters.where is not None:
+            value = field_of(event.payload, self.filters.where.field)
+            if value is None:
+                self.filter_errors += 1
+            if value is None or not self.filters.where.holds(value):
+                return False
+        of_topic = self.remembered.setdefault(event.topic, OfTopic())
+        if self.filters.sample is not None:
+            of_topic.seen += 1
+            if (of_topic.seen - 1) % self.filters.sample:
+                return False
+        if self.filters.rate_limit is not None:
+            period, burst = self.filters.rate_limit
+            if of_topic.tokens is None:
+                of_topic.tokens, of_topic.filled = Fraction(burst), event.time
+            gained = Fraction(event.time - of_topic.filled, period)
+            of_topic.tokens, of_topic.filled = min(Fraction(burst), of_topic.tokens + gained), event.time
+            if of_topic.tokens < 1:
+                return False
+            of_topic.tokens -= 1
+        if self.filters.throttle is not None:
+            if of_topic.passed is not None and event.time - of_topic.passed < self.filters.throttle:
+                return False
+            of_topic.passed = event.time
+        return True
+
+    def _due(self, now: int) -> list[ModelEvent]:
+        """What is due, in the order in which it became so."""
+        due = sorted((due, number, topic) for topic, (due, number, _) in self.kept.items() if due <= now)
+        return [self.kept[topic][2] for _, _, topic in due]
+
+    def _pass_due(self, now: int) -> None:
+        """Let pass what is due and finds room, as receivers do."""
+        full: set[int] = set()
+        for event in self._due(now):
+            if event.priority in full or not self._has_room(event):
+                full.add(event.priority)
+                continue
+            del self.kept[event.topic]
+            self.waiting[event.priority].append(event)
 
     def _has_room(self, event: ModelEvent) -> bool:
         if len(self.waiting[event.priority]) >= self.capacity:
@@ -133,9 +221,29 @@ class ModelSubscription:
         held = sum(each.size for line in self.waiting for each in line)
         return self.capacity_bytes is None or held + event.size <= self.capacity_bytes
 
-    def offer(self, event: ModelEvent, publisher: object, refused: Refused, *, patient: bool) -> None:
+    def offer(self, event: ModelEvent, publisher: object, refused: Refused, now: int, *, patient: bool) -> None:
         """Offer an event that a thread publishes; who is patient waits also for a receiver in its own thread."""
         self.offered += 1
+        if not self._admits(event):
+            self.filtered += 1
+            return
+        quiet = self.filters.debounce
+        if quiet is None:
+            self._place(event, publisher, refused, patient=patient)
+            return
+        for due in self._due(now):
+            del self.kept[due.topic]
+            self._place(due, publisher, refused, patient=patient)
+        if event.topic in self.kept:
+            before = self.kept.pop(event.topic)[2]
+            if event.time - before.time >= quiet:
+                self._place(before, publisher, refused, patient=patient)
+            else:
+                self.filtered += 1
+        self.kept_so_far += 1
+        self.kept[event.topic] = (now + quiet, self.kept_so_far, event)
+
+    def _place(self, event: ModelEvent, publisher: object, refused: Refused, *, patient: bool) -> None:
         if self._has_room(event):
             self.waiting[event.priority].append(event)
         elif self.capacity_bytes is not None and event.size > self.capacity_bytes:
@@ -163,16 +271,31 @@ class ModelSubscription:
         else:
             self.dropped["dead-letters-full"] += 1
 
-    def take(self, limit: int, receiver: object) -> list[ModelEvent]:
+    def take(self, limit: int, receiver: object, now: int) -> list[ModelEvent]:
         """Take up to so many events, the most urgent first."""
         if limit > 0:
             self.receiver = receiver
-        taken: list[ModelEvent] = []
-        while not self.paused and len(taken) < limit and self.pending:
-            line = next(line for line in reversed(self.waiting) if line)
-            taken.append(line.popleft())
-        self.delivered += len(taken)
-        return taken
+        while True:
+            if not self.paused:
+                self._pass_due(now)
+            taken: list[ModelEvent] = []
+            while not self.paused and len(taken) < limit and any(self.waiting):
+                line = next(line for line in reversed(self.waiting) if line)
+                taken.append(line.popleft())
+            admitted = [event for event in taken if self._passes(event)]
+            self.filtered += len(taken) - len(admitted)
+            if admitted or not taken:
+                self.delivered += len(admitted)
+                return admitted
+
+    def _passes(self, event: ModelEvent) -> bool:
+        if self.filters.predicate is None:
+            return True
+        try:
+            return self.filters.predicate(event)
+        except TypeError:
+            self.filter_errors += 1
+            return False
 
     def take_dead(self, limit: int | None) -> list[tuple[ModelEvent, str]]:
         """Take dead letters out, oldest first."""
@@ -206,6 +329,7 @@ class ModelSubscription:
             self.dropped[reason] += self.pending
         for line in self.waiting:
             line.clear()
+        self.kept.clear()
 
     def books(self) -> dict[str, object]:
         """Return the books as `Subscription.books_dict` has them."""
@@ -213,7 +337,7 @@ class ModelSubscription:
             "offered": self.offered,
             "replayed": self.replayed,
             "delivered": self.delivered,
-            "filtered": 0,
+            "filtered": self.filtered,
             "dropped": dict(self.dropped),
             "dead_lettered": dict(self.dead_lettered),
             "pending": self.pending,
@@ -286,7 +410,7 @@ class ModelBus:
         told = [(guard, guard.judge(event)) for guard in self.guards if matches(guard.pattern, topic)]
         for subscription in self.subscriptions:
             if matches(subscription.pattern, topic):
-                subscription.offer(event, publisher, refused, patient=patient)
+                subscription.offer(event, publisher, refused, self.now, patient=patient)
         for guard, firing in told:
             if firing is not None:
                 more = self.publish(f"guard/{guard.name}", firing, publisher, time=moment, patient=patient)

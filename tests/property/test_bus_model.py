@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 
 import chronofabric as cf
 from tests.property.model import (
+    Filters,
     ModelBus,
     ModelEvent,
     ModelGuard,
@@ -37,6 +38,7 @@ from tests.property.model import (
     Reading,
     Refused,
     Regex,
+    Where,
     matches,
 )
 from tests.property.workers import Worker
@@ -83,6 +85,50 @@ bounds: dict[str, Any] = {
 }
 
 
+conditions = [
+    Where("value > 0", "value", lambda value: value > 0),
+    Where("value >= 1 and not (value >= 3)", "value", lambda value: 1 <= value < 3),
+    Where("robustness >= 1", "robustness", lambda value: value >= 1),
+]
+
+
+def is_small(event):
+    """Whether an event carries little; what has no length and is no number cannot be judged."""
+    return (event.payload if isinstance(event.payload, int) else len(event.payload)) < 3
+
+
+def is_positive(event):
+    """Whether an event carries a number above zero; texts and bytes cannot be compared."""
+    return not isinstance(event.payload, dict) and event.payload > 0
+
+
+durations = st.sampled_from([1, 2, 3])
+"""Of the order of the times that pass, and of those that are recorded."""
+
+filters = st.one_of(
+    st.just(Filters()),
+    st.builds(
+        Filters,
+        where=st.none() | st.sampled_from(conditions),
+        sample=st.none() | st.integers(1, 3),
+        rate_limit=st.none() | st.tuples(durations, st.integers(1, 3)),
+        throttle=st.none() | durations,
+        debounce=st.none() | durations,
+    ),
+    st.builds(Filters, predicate=st.sampled_from([is_small, is_positive]), debounce=st.none() | durations),
+    st.builds(Filters, debounce=durations),
+)
+
+
+def real_filters(filters: Filters) -> dict[str, Any]:
+    """The same as options of a subscription."""
+    given: dict[str, Any] = {"sample": filters.sample}
+    given["where"] = filters.predicate if filters.where is None else filters.where.text
+    given["throttle"] = None if filters.throttle is None else f"{filters.throttle} ns"
+    given["debounce"] = None if filters.debounce is None else f"{filters.debounce} ns"
+    return given
+
+
 def real_pattern(pattern: ModelPattern) -> Any:
     if isinstance(pattern, list):
         return [real_pattern(each) for each in pattern]
@@ -114,6 +160,9 @@ class Bus(RuleBasedStateMachine):
         self.guards: dict[str, tuple[cf.fabric.guards.Guard, ModelGuard]] = {}
         self.stamps: dict[int, cf.Stamp] = {}
         self.workers = {1: Worker("first"), 2: Worker("second")}
+        # Whether a list travels as batches depends on what is known of the types of its items.
+        with cf.Fabric("types") as types:
+            types.publish("a", Reading(0.0, 0))
 
     def by(self, actor, body):
         """Have a thread do it: this one or another."""
@@ -219,6 +268,20 @@ class Bus(RuleBasedStateMachine):
         assert list(source) == remaining
         assert count is None or count == len(several)
 
+    @precondition(lambda self: not self.model.closed)
+    @rule(topic=topics, several=st.lists(payloads, min_size=2, max_size=8), actor=actors, options=accompaniments)
+    def publish_a_batch(self, topic, several, actor, options):
+        """All events of a list are published, whoever has no room for some of them."""
+        refused = Refused()
+        given: dict[str, Any] = {}
+        many = self.handle(topic).publish_many
+        for payload in several:
+            more, given = self.expectation(topic, payload, actor, options)
+            refused.would_deadlock |= more.would_deadlock
+            refused.timeout |= more.timeout
+        count = self.refuses(refused, actor, lambda: many(several, **given))
+        assert count is None or count == len(several)
+
     def many(self, topic, by_name):
         if by_name:
             return lambda several, **options: self.fabric.publish_many(topic, several, **options)
@@ -256,8 +319,19 @@ class Bus(RuleBasedStateMachine):
     def subscribe_with_dead_letters(self, **options):
         return self.subscribe(pattern=["a", "b/*"], capacity_bytes=20, overflow="dead-letter", **options)
 
-    @rule(target=numbers, pattern=patterns, **bounds)
-    def subscribe(self, pattern, capacity, capacity_bytes, overflow, dead_letters_max):
+    @initialize(target=numbers, filters=filters, **bounds)
+    def subscribe_with_filters(self, filters, **options):
+        return self.subscribe(pattern=["a", "a/**"], filters=filters, **options)
+
+    @initialize(
+        target=numbers, filters=st.builds(Filters, debounce=durations, where=st.none() | st.sampled_from(conditions))
+    )
+    def subscribe_to_what_stays(self, filters):
+        more = {"capacity": 2, "capacity_bytes": None, "overflow": "drop-newest", "dead_letters_max": 1}
+        return self.subscribe(pattern="**", filters=filters, **more)
+
+    @rule(target=numbers, pattern=patterns, filters=filters, **bounds)
+    def subscribe(self, pattern, capacity, capacity_bytes, overflow, dead_letters_max, filters=Filters()):  # noqa: B008
         number = next(self.counter)
         if any(matches(pattern, f"guard/{name}") for name in GUARDS):
             capacity_bytes = None  # how many bytes the event of a guard holds is not promised
@@ -270,13 +344,21 @@ class Bus(RuleBasedStateMachine):
         }
         if self.model.closed:
             with pytest.raises(cf.ClosedError):
-                self.fabric.subscribe(real_pattern(pattern), **options)
+                self.fabric.subscribe(real_pattern(pattern), **options, **real_filters(filters))
             return multiple()
         if sum(not pair.model.closed for pair in self.pairs.values()) >= SUBSCRIPTIONS_MAX:
             return multiple()
-        model = ModelSubscription(pattern, **options)
+        model = ModelSubscription(pattern, filters=filters, **options)
         self.model.subscriptions.append(model)
-        self.pairs[number] = Pair(self.fabric.subscribe(real_pattern(pattern), block_timeout=0, **options), model)
+        given = options | real_filters(filters)
+        if filters.rate_limit is not None:
+            # A rate that has a period of whole nanoseconds cannot be written with a burst of its own.
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("chronofabric.fabric.subscribing.bucket", lambda _, **_options: filters.rate_limit)
+                real = self.fabric.subscribe(real_pattern(pattern), block_timeout=0, rate_limit="1/s", **given)
+        else:
+            real = self.fabric.subscribe(real_pattern(pattern), block_timeout=0, **given)
+        self.pairs[number] = Pair(real, model)
         return number
 
     @rule(number=numbers, actor=actors)
@@ -319,10 +401,12 @@ class Bus(RuleBasedStateMachine):
     def receive(self, number, actor, how):
         pair = self.pairs[number]
         waits = how not in ("poll", "receive in time")
-        if waits and not pair.model.ready:
+        if waits and pair.model.filters.predicate is not None:
+            how, waits = "poll", False  # it may turn away what is there
+        if waits and not pair.model.ready(self.model.now):
             return
         closed = pair.model.closed
-        expected = pair.model.take(1, actor)
+        expected = pair.model.take(1, actor, self.model.now)
         calls = {
             "poll": pair.real.poll,
             "receive": pair.real.receive,
@@ -350,9 +434,9 @@ class Bus(RuleBasedStateMachine):
     @rule(number=numbers, size=st.integers(1, 10), actor=actors, how=st.sampled_from(["poll", "batches", "in a task"]))
     def batch(self, number, size, actor, how):
         pair = self.pairs[number]
-        if not pair.model.ready:
+        if not pair.model.ready(self.model.now) or pair.model.filters.predicate is not None:
             how = "poll"
-        expected = pair.model.take(size, actor)
+        expected = pair.model.take(size, actor, self.model.now)
         calls = {
             "poll": lambda: pair.real.poll_batch(size),
             "batches": lambda: next(pair.real.batches(size), []),
@@ -402,7 +486,8 @@ class Bus(RuleBasedStateMachine):
             assert real.books_dict() == model.books()
             assert real.books().balanced
             assert (real.pending, real.paused, real.closed) == (model.pending, model.paused, model.closed)
-            assert real.ready == model.ready
+            assert real.ready == model.ready(self.model.now)
+            assert real.filter_errors == model.filter_errors
             self.check_letters(real.dead_letters, model.dead)
         for guard, expected in self.guards.values():
             report = guard.report()
@@ -431,7 +516,7 @@ class Bus(RuleBasedStateMachine):
         for pair in self.pairs.values():
             pair.real.resume()
             pair.model.paused = False
-            expected = pair.model.take(1000, 0)
+            expected = pair.model.take(1000, 0, self.model.now)
             for event, model in zip(pair.real.poll_batch(1000), expected, strict=True):
                 self.check(event, model)
         self.everything_equals_the_model()

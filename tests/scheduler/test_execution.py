@@ -198,7 +198,7 @@ def test_a_handler_of_misses_is_told(clock, scheduler):
 def test_a_job_that_takes_too_long_is_reported(clock, scheduler, caplog):
     task = scheduler.task(work(clock, "3 ms"), period="10 ms", budget="2 ms")
     clock.advance("15 ms")
-    assert (task.report()["overruns"], task.report()["longest_ns"]) == (1, 3 * MS)
+    assert (task.report()["overruns"], task.report()["execution_ns"]["max"]) == (1, 3 * MS)
     assert "budget" in caplog.text
     assert task.guaranteed
 
@@ -235,6 +235,53 @@ def test_a_job_that_raises_is_counted_and_the_worker_goes_on(clock, scheduler, c
 
 
 # Threads, and the end
+
+
+# What is learnt
+
+
+@pytest.fixture
+def learnt(clock, scheduler):
+    """A task of which every tenth job takes 3 ms, the others 1 ms."""
+    lengths = iter(["3 ms" if number % 10 == 9 else "1 ms" for number in range(1_000)])
+    return scheduler.task(lambda: clock.advance(next(lengths)), period="10 ms", budget="5 ms")
+
+
+def test_a_report_has_the_quantiles_of_how_long_jobs_took(clock, learnt):
+    clock.advance("1 s")
+    took = learnt.report()["execution_ns"]
+    assert (took["count"], took["max"]) == (100, 3 * MS)
+    for quantile, exact in [("p50", MS), ("p99", 3 * MS)]:
+        assert exact <= took[quantile] <= exact * 33 // 32
+
+
+def test_a_budget_is_suggested_as_soon_as_one_job_beyond_the_quantile_is_to_be_expected(clock, scheduler, learnt):
+    clock.advance("95 ms")
+    assert (learnt.report()["completed"], learnt.learnt_budget(quantile=0.9)) == (9, None)
+    clock.advance("10 ms")
+    assert learnt.learnt_budget(quantile=0.9) is not None
+    clock.advance("800 ms")
+    assert (learnt.report()["completed"], learnt.learnt_budget()) == (90, None)
+    clock.advance("100 ms")
+    suggested = learnt.learnt_budget(quantile=0.99, factor=1.5)
+    assert suggested is not None
+    assert suggested.endswith(" ns")
+    assert 4.5 * MS <= int(suggested.removesuffix(" ns")) <= 4.5 * MS * 33 / 32
+    assert scheduler.would_admit(period="10 ms", budget=suggested).admitted
+    assert not scheduler.would_admit(period="5 ms", budget=suggested).admitted
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        *(({"quantile": value}, "quantile") for value in (0, 1, 99, -0.1, math.nan, "0.9", True, None)),
+        *(({"factor": value}, "factor") for value in (0.9, 0, -1, math.inf, math.nan, "2", True, None)),
+    ],
+)
+def test_a_suggestion_that_cannot_be_made_is_refused_by_name(learnt, options, named):
+    with pytest.raises(cf.ArgumentError) as caught:
+        learnt.learnt_budget(**options)
+    assert caught.value.argument == named
 
 
 def test_jobs_run_in_the_threads_of_the_workers():

@@ -12,11 +12,13 @@ import sys
 import threading
 import weakref
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
 import chronofabric as cf
 from chronofabric.scheduler import Realtime, Timers
+from tests import settable_clock
 from tests.subprocesses import run_python
 
 MS = 1_000_000
@@ -266,6 +268,14 @@ def test_calls_beyond_their_budget_are_counted(clock, timers, caplog):
     assert "budget" in caplog.text
 
 
+def test_how_long_calls_take_is_learnt_where_it_is_reported(clock, timers):
+    timers.every("10 ms", lambda: clock.advance("2 ms"))
+    timers.every("10 ms", cf.Flag())
+    clock.advance("100 ms")
+    called, native = (row["execution_ns"] for row in timers.report()["periodic"])
+    assert (called["count"], called["p50"], called["max"], native) == (10, 2 * MS, 2 * MS, None)
+
+
 # What is refused
 
 
@@ -372,6 +382,80 @@ def test_closing_from_a_call_does_not_wait_for_itself():
 
     timers.after(0, close)
     assert done.wait(20)
+
+
+def test_closing_while_timers_fire_ends_it_and_nothing_acts_afterwards():
+    for _ in range(30):
+        flag = cf.Flag()
+        called: list[int] = []
+        timers = Timers()
+        for number in range(200):
+            timers.every("100 us", flag, first=f"{number} us")
+        timers.every("100 us", partial(called.append, 1))
+        while flag.count < 500 or not called:
+            threading.Event().wait(0.0001)
+        closers = [threading.Thread(target=timers.close) for _ in range(3)]
+        for closer in closers:
+            closer.start()
+        for closer in closers:
+            closer.join(20)
+            assert not closer.is_alive()
+        seen = flag.count, len(called)
+        assert timers.closed
+        threading.Event().wait(0.002)
+        assert (flag.count, len(called)) == seen
+
+
+def test_closing_waits_for_the_call_that_runs():
+    entered, leave, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def call():
+        entered.set()
+        leave.wait(20)
+        ended.set()
+
+    timers = Timers()
+    timers.after(0, call)
+    assert entered.wait(20)
+    threading.Timer(0.05, leave.set).start()
+    timers.close()
+    assert ended.is_set()
+
+
+@settable_clock.needed
+def test_timers_follow_a_system_clock_that_is_set(tmp_path, monkeypatch):
+    library = settable_clock.library(tmp_path)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    code = """
+        import ctypes, sys, threading
+        import chronofabric as cf
+        set_ahead = ctypes.CDLL(sys.argv[1]).set_ahead
+        set_ahead.argtypes = [ctypes.c_longlong]
+        HOUR = 3_600_000_000_000
+        def wait_for(flag, count=1):
+            for _ in range(2_000):
+                if flag.count >= count:
+                    return True
+                threading.Event().wait(0.005)
+            return False
+        with cf.scheduler.Timers(clock="system") as timers:
+            ticks, hour = cf.Flag(), cf.Flag()
+            ticking = timers.every("10 ms", ticks)
+            timers.after("1 h", hour)
+            print(wait_for(ticks), hour.is_set())
+            set_ahead(2 * HOUR)
+            forward = wait_for(hour), wait_for(ticks, ticks.count + 3)
+            print("forward", *forward, ticking.report()["missed_ticks"] > 700_000)
+            set_ahead(0)
+            soon = cf.Flag()
+            timers.after("10 ms", soon)
+            seen = ticks.count
+            print("back", wait_for(soon), ticks.count - seen <= 1, ticking.due_ns - timers.now() > HOUR)
+            ticking.rearm("10 ms")
+            print("again", wait_for(ticks, ticks.count + 3))
+    """
+    finished = run_python(code, library)
+    assert finished.stdout == "True False\nforward True True True\nback True True True\nagain True\n"
 
 
 def test_timers_that_nobody_refers_to_let_go_of_everything(clock):

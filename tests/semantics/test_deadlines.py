@@ -13,7 +13,7 @@ from tests.semantics.helpers import START_NS, payloads, until
 MS = 1_000_000
 
 
-def test_s124_the_earliest_deadline_comes_first_then_priority_then_age(fabric):
+def test_s142_the_earliest_deadline_comes_first_then_priority_then_age(fabric):
     subscription = fabric.subscribe("**", order="deadline")
     for payload, deadline, priority in (
         ("none", None, "normal"),
@@ -31,7 +31,7 @@ def test_s124_the_earliest_deadline_comes_first_then_priority_then_age(fabric):
     assert subscription.books().balanced
 
 
-def test_s125_the_least_urgent_makes_room_the_new_one_included(fabric):
+def test_s143_the_least_urgent_makes_room_the_new_one_included(fabric):
     subscription = fabric.subscribe("a", order="deadline", capacity=2)
     for payload, deadline in (("3 ms", "3 ms"), ("open", None), ("2 ms", "2 ms"), ("9 ms", "9 ms"), ("1 ms", "1 ms")):
         fabric.publish("a", payload, deadline=deadline)
@@ -47,7 +47,7 @@ def test_s125_the_least_urgent_makes_room_the_new_one_included(fabric):
     assert payloads(newest) == ["open"]
 
 
-def test_s126_what_is_replayed_or_was_kept_takes_its_place(fabric):
+def test_s144_what_is_replayed_or_was_kept_takes_its_place(fabric):
     subscription = fabric.subscribe("a", order="deadline", capacity=1, overflow="dead-letter")
     fabric.publish("a", 0, deadline="9 ms", retain=True)
     fabric.publish("a", 1, deadline="2 ms")
@@ -61,7 +61,7 @@ def test_s126_what_is_replayed_or_was_kept_takes_its_place(fabric):
 
 
 @pytest.mark.parametrize("order", ["publisher", "causal", "deadline"])
-def test_s127_late_events_go_to_the_dead_letters(fabric, clock, order):
+def test_s145_late_events_go_to_the_dead_letters(fabric, clock, order):
     subscription = fabric.subscribe("a", order=order, late="dead-letter")
     fabric.publish("a", "soon", deadline="1 ms")
     fabric.publish("a", "later", deadline="10 ms")
@@ -75,7 +75,7 @@ def test_s127_late_events_go_to_the_dead_letters(fabric, clock, order):
 
 
 @pytest.mark.parametrize("order", ["publisher", "causal", "deadline"])
-def test_s128_late_events_are_marked(fabric, clock, order):
+def test_s146_late_events_are_marked(fabric, clock, order):
     marking = fabric.subscribe("a", order=order, late="mark")
     plain = fabric.subscribe("a", order=order)
     fabric.publish("a", "soon", deadline="1 ms")
@@ -87,7 +87,7 @@ def test_s128_late_events_are_marked(fabric, clock, order):
     assert "1 late" in str(fabric.report())
 
 
-def test_s129_late_is_after_the_deadline_and_never_without_one(fabric, clock):
+def test_s147_late_is_after_the_deadline_and_never_without_one(fabric, clock):
     subscription = fabric.subscribe("a", late="mark")
     for deadline in (datetime(1970, 1, 1, 0, 16, 39, tzinfo=UTC), "0 s", "5 ms", None):
         fabric.publish("a", deadline, deadline=deadline)
@@ -96,7 +96,7 @@ def test_s129_late_is_after_the_deadline_and_never_without_one(fabric, clock):
     assert [subscription.receive().late_ns for _ in range(2)] == [1, None]
 
 
-def test_s130_a_publisher_has_a_deadline_for_events_without_one(fabric, clock):
+def test_s148_a_publisher_has_a_deadline_for_events_without_one(fabric, clock):
     subscription = fabric.subscribe("a", order="deadline")
     probe = fabric.publisher("a", deadline="5 ms")
     probe.publish("first")
@@ -108,7 +108,7 @@ def test_s130_a_publisher_has_a_deadline_for_events_without_one(fabric, clock):
     assert [event.deadline - START_NS for event in events] == [2 * MS, 5 * MS, 6 * MS, 6 * MS]
 
 
-def test_s131_the_handler_whose_deadline_comes_first_is_called_first():
+def test_s149_the_handler_whose_deadline_comes_first_is_called_first():
     calls, entered, go = [], threading.Event(), threading.Event()
     clock = cf.SimulatedClock(start=START_NS)
     fabric = cf.Fabric("plant", clock=clock)
@@ -129,3 +129,38 @@ def test_s131_the_handler_whose_deadline_comes_first_is_called_first():
         go.set()
         until(lambda: len(calls) == 9)
     assert calls == ["tight"] * 3 + ["slack"] * 3 + ["open"] * 3
+
+
+def test_s150_filters_judge_before_an_event_takes_its_place_and_a_callable_after_lateness(fabric, clock):
+    narrow = fabric.subscribe("a", order="deadline", where="value > 0", capacity=2)
+    quiet = fabric.subscribe("*", order="deadline", debounce="5 ms")
+    for payload, deadline in ((1, "30 ms"), (0, "1 ms"), (2, "20 ms"), (-1, "2 ms")):
+        fabric.publish("a", payload, deadline=deadline)
+    fabric.publish("b", 3, deadline="9 ms")
+    fabric.publish("b", 4, deadline="10 ms")
+    fabric.publish("c", 5, deadline="1 ms")
+    assert (payloads(narrow), narrow.books().filtered, narrow.books().dropped) == ([2, 1], 2, {})
+    assert (payloads(quiet), quiet.pending, quiet.ready) == ([], 3, False)
+    clock.advance("5 ms")
+    assert quiet.ready
+    assert (payloads(quiet), quiet.books().filtered) == ([5, -1, 4], 4)
+
+    seen: list[tuple[object, int | None]] = []
+
+    def odd(event: cf.Event) -> bool:
+        seen.append((event.payload, event.late_ns))
+        return event.payload % 2 == 1
+
+    options = {"order": "deadline", "where": odd}
+    marking, strict = (fabric.subscribe("d", late=late, **options) for late in ("mark", "dead-letter"))
+    for payload, deadline in ((1, "9 ms"), (2, "1 ms"), (3, "2 ms")):
+        fabric.publish("d", payload, deadline=deadline)
+    fabric.publish("d", 4)
+    clock.advance("3 ms")
+    assert payloads(marking) == [3, 1]
+    assert seen == [(2, 2 * MS), (3, MS), (1, None), (4, None)]
+    seen.clear()
+    assert (payloads(strict), seen) == ([1], [(1, None), (4, None)])
+    books = strict.books()
+    assert (books.filtered, books.dead_lettered, books.delivered) == (1, {"late": 2}, 1)
+    assert all(each.books().balanced for each in (narrow, quiet, marking, strict))

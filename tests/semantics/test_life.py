@@ -51,10 +51,12 @@ def test_s45_the_books_count_the_events_of_a_batch_one_by_one(fabric):
     assert [letter.event.payload for letter in subscription.dead_letters] == [3, 4]
 
 
-def test_s46_nothing_is_filtered(fabric):
-    subscription = fabric.subscribe("a")
+def test_s46_what_a_filter_turns_away_is_counted_as_filtered(fabric):
+    subscription = fabric.subscribe("a", where="value > 0")
     fabric.publish_many("a", range(3))
-    assert subscription.books().filtered == 0
+    books = subscription.books()
+    assert (books.offered, books.filtered, books.pending, books.dropped) == (3, 1, 2, {})
+    assert books.balanced
 
 
 # Receiving

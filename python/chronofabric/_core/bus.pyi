@@ -467,6 +467,9 @@ class Bus:
     def stop_publishing(self) -> None:
         """Refuse further publishing; what was accepted can still be received."""
 
+    def hasten(self) -> None:
+        """Let pass what subscriptions keep back to see whether its topic stays quiet, now and from now on."""
+
     def close(self) -> None:
         """Close every subscription, wake everybody who waits, and end the thread of log lines and commands."""
 
@@ -487,7 +490,9 @@ class Bus:
         """Return the figures of every subscription, those closed with the bus too.
 
         Each has what `Subscription.books_dict` has, and ``name``, ``pattern``, ``capacity``, ``late`` (how many were
-        late when their turn came), ``dead_letters`` (how many are kept) and ``latency_ns`` (as `Subscription.latency`).
+        late when their turn came), ``dead_letters`` (how many are kept), ``latency_ns`` (as `Subscription.latency`),
+        ``filter_errors`` (how many events its filters could not judge) and ``filter_error`` (why one of them could not;
+        None where none).
         """
 
 @disjoint_base
@@ -800,11 +805,23 @@ class Subscription:
         Share one subscription with all others of this name, who give the same pattern and options.
     late
         What becomes of an event whose deadline has passed when its turn comes.
+    condition
+        A formula that events must satisfy, or a callable of one event.
+    sample
+        Of each topic only the first event and each so many after it.
+    rate_limit
+        Nanoseconds for one token of the bucket of each topic, and how many it holds.
+    throttle_ns
+        For how long no event of a topic passes after one has.
+    debounce_ns
+        For how long there must be no other event of the topic after one before it passes.
 
     Raises
     ------
     chronofabric.PatternError
         The pattern is none; the message has a caret under the place.
+    chronofabric.FormulaError
+        The condition is no formula, or looks into the past.
     chronofabric.ArgumentError
         Another argument has a value that cannot be used.
     chronofabric.ClosedError, chronofabric.ForkedError
@@ -838,6 +855,11 @@ class Subscription:
         history: int,
         group: str | None = None,
         late: _Late = "deliver",
+        condition: str | Formula | Callable[[Event], object] | None = None,
+        sample: int | None = None,
+        rate_limit: tuple[int, int] | None = None,
+        throttle_ns: int | None = None,
+        debounce_ns: int | None = None,
     ) -> Self: ...
     def receive(self, timeout: Duration | None = None) -> Event:
         """Receive the next event, and wait for it; the most urgent first.
@@ -918,6 +940,14 @@ class Subscription:
     @property
     def pending(self) -> int:
         """How many events wait."""
+
+    @property
+    def due(self) -> int | None:
+        """When to look again although nothing was published, in nanoseconds of the node's time; None for never."""
+
+    @property
+    def filter_errors(self) -> int:
+        """How many events its filters could not judge, because they lack a field or a callable raised."""
 
     @property
     def name(self) -> str:
@@ -1169,6 +1199,10 @@ class Wakeups:
 
     def wake_with(self, token: int) -> None:
         """Wake who waits here, with a number of the caller's choice."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds until a watched subscription has something to do although nothing is published; None if none will."""
 
     def wait(self) -> list[int]:
         """Wait until there are numbers to hand out, and return them."""

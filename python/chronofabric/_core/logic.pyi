@@ -2,7 +2,26 @@
 
 from typing import ClassVar, SupportsFloat, SupportsIndex, final
 
-__all__ = ["Formula", "Monitor", "Verdict"]
+__all__ = ["Formula", "Monitor", "Verdict", "check_condition"]
+
+def check_condition(formula: str | Formula) -> None:
+    """Refuse a formula that a filter cannot judge each event by.
+
+    Parameters
+    ----------
+    formula
+        A formula, or its text.
+
+    Raises
+    ------
+    chronofabric.FormulaError
+        The text is no formula, or it looks into the past.
+
+    Examples
+    --------
+    >>> from chronofabric._core.logic import check_condition
+    >>> check_condition("value > 50 and unit_ok == 1")
+    """
 
 @final
 class Formula:

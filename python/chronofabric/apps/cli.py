@@ -118,10 +118,11 @@ def demo(
         typer.Option("--print-file", help="Print the run file of the demonstration, to start your own from, and exit."),
     ] = False,
 ) -> None:
-    """Watch this machine for ten seconds while a child process burns a core, and catch it.
+    """Watch this machine for ten seconds while a child process burns a core, and catch it; then keep deadlines.
 
     The host's own telemetry, 50 times a second, passes a guard in temporal logic; the report says how long after the
-    sample that crossed the line the guard acted.
+    sample that crossed the line the guard acted. For four more seconds it shows how late native timers and guards,
+    functions and sources of Python are, without and beside a Python thread that keeps the interpreter busy.
     """
     from chronofabric.apps import demo as demonstration
     from chronofabric.apps.running import log_to_stderr

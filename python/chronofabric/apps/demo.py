@@ -1,7 +1,8 @@
 """The demonstration: this machine's telemetry, a child process that burns a core, and a guard that catches it.
 
-Three phases: quiet, burn, quiet. The child says how much of a core it got, so a machine whose quota keeps it from
-burning one is told apart from a guard that missed it: only that is a failure.
+Three phases: quiet, burn, quiet; then how late things are beside a busy interpreter (`busy.py`). The child says how
+much of a core it got, so a machine whose quota keeps it from burning one is told apart from a guard that missed it:
+only that is a failure.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 from chronofabric.apps.rendering import duration_text, wrapped
 from chronofabric.apps.running import Outcome, carry_out
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 QUIET_S = 3.0
 BURN_S = 3.0
+IDLE_S, BUSY_S = 1.0, 3.0
 CALIBRATION_S = 0.5
 SHARE_NEEDED = 0.8
 """What the guard's line asks for."""
@@ -110,7 +112,14 @@ def burner() -> Iterator[Burner]:
             process.kill()
 
 
-def demonstrate(*, show: bool = True, quiet_s: float = QUIET_S, burn_s: float = BURN_S) -> Outcome:
+def demonstrate(
+    *,
+    show: bool = True,
+    quiet_s: float = QUIET_S,
+    burn_s: float = BURN_S,
+    idle_s: float = IDLE_S,
+    busy_s: float = BUSY_S,
+) -> Outcome:
     """Run the demonstration and judge it.
 
     Parameters
@@ -121,7 +130,10 @@ def demonstrate(*, show: bool = True, quiet_s: float = QUIET_S, burn_s: float = 
         How long nothing burns, before and after.
     burn_s
         How long the child burns.
+    idle_s, busy_s
+        How long is looked at what is late, without and beside a busy thread of Python.
     """
+    from chronofabric.apps.busy import show_busy_interpreter
     from chronofabric.fabric.settings import build, load
 
     def tell(line: str) -> None:
@@ -137,7 +149,11 @@ def demonstrate(*, show: bool = True, quiet_s: float = QUIET_S, burn_s: float = 
         watch = Watch()
         narrator = _Narrator(fabric, child, watch, quiet_s=quiet_s, burn_s=burn_s)
         outcome = carry_out(fabric, show=show, watching=narrator)
-    return _judged(outcome, calibration, watch)
+    outcome = _judged(outcome, calibration, watch)
+    if watch.burn is None:
+        return outcome
+    seen = show_busy_interpreter(show=show, tell=tell, idle_s=idle_s, busy_s=busy_s)
+    return _with_busy_interpreter(outcome, seen)
 
 
 class _Narrator:
@@ -224,6 +240,16 @@ def _judged(outcome: Outcome, calibration: Burn, watch: Watch) -> Outcome:
             "a quota or other load on this machine kept it from burning, so the guard had nothing to catch."
         )
     return replace(outcome, exit_code=exit_code, findings=tuple(findings), facts=facts)
+
+
+def _with_busy_interpreter(outcome: Outcome, seen: tuple[list[str], dict[str, object]] | None) -> Outcome:
+    """Add what was seen beside a busy interpreter; how late that is, is the machine's affair and no failure."""
+    if seen is None:
+        interrupted = "The demonstration was interrupted before it had seen what is late beside a busy interpreter."
+        return replace(outcome, findings=(*outcome.findings, interrupted))
+    sentences, facts = seen
+    demo = {**cast("Mapping[str, object]", outcome.facts["demo"]), "busy_interpreter_late_ns": facts}
+    return replace(outcome, findings=(*outcome.findings, *sentences), facts={"demo": demo})
 
 
 def _firing_sentence(name: str, watch: Watch, guard: Mapping[str, Any]) -> str:

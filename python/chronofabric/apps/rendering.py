@@ -107,6 +107,9 @@ def frame(snapshot: Snapshot, rates: Rates, *, width: int, height: int) -> list[
     if snapshot["guards"]:
         lines.append(f"{'guard':<24}{'margin':>10}{'evaluated':>14}{'fired':>8}{_HEAD}")
         lines.extend(_guard_line(guard) for guard in snapshot["guards"])
+    if snapshot["timers"]:
+        lines.append(f"{'timer':<24}{'hits':>10}{'misses':>14}{'errors':>8}{_HEAD}")
+        lines.extend(_timer_line(timer) for timer in snapshot["timers"])
     if len(lines) > height:
         left_out = len(lines) - height + 1
         lines = [*lines[: height - 1], f"... {left_out} more lines; the report at the end has them all"]
@@ -118,6 +121,8 @@ def progress_line(snapshot: Snapshot, rates: Rates) -> str:
     pending = sum(subscription["pending"] for subscription in snapshot["subscriptions"])
     lost = sum(_lost(subscription) for subscription in snapshot["subscriptions"])
     fired = sum(guard["fired"] for guard in snapshot["guards"])
+    missed = sum(_misses(timer) for timer in snapshot["timers"])
+    deadlines = f"  deadlines missed {count_text(missed)}" if snapshot["timers"] else ""
     slowest = max(
         (subscription["latency_ns"]["p99"] or 0 for subscription in snapshot["subscriptions"]),
         default=0,
@@ -125,7 +130,7 @@ def progress_line(snapshot: Snapshot, rates: Rates) -> str:
     return (
         f"{snapshot['uptime_ns'] / 1e9:8.1f} s  {count_text(snapshot['topics']['published'])} events"
         f"  {rate_text(rates.of('topics', 'published'))}/s  waiting {count_text(pending)}  lost {count_text(lost)}"
-        f"  p99 {duration_text(slowest or None)}  guards fired {count_text(fired)}"
+        f"  p99 {duration_text(slowest or None)}  guards fired {count_text(fired)}{deadlines}"
     )
 
 
@@ -170,17 +175,23 @@ def report_lines(snapshot: Snapshot) -> list[str]:
             f"{handler['late']:>7}"
             for handler in snapshot["handlers"]
         ]
+    if snapshot["timers"]:
+        lines += ["", "  timer                      (times: from the instant of a tick to its action)"]
+        lines += [f"  {'':<26}{'hits':>14}{'misses':>9}{'left out':>9}{'joined':>8}{_HEAD}"]
+        for timer in snapshot["timers"]:
+            lines += _timer_lines(timer)
     failures = failure_lines(snapshot)
     return [*lines, "", *failures] if failures else lines
 
 
 def failure_lines(snapshot: Snapshot) -> list[str]:
-    """Return a sentence for each source and sink that failed, and each guard and handler that had errors."""
+    """Return a sentence for each source and sink that failed, and each guard, handler and timer that had errors."""
     verdicts = {
         "source": "failed",
         "sink": "failed",
         "guard": "had errors, the last one",
         "handler": "had errors, the last one",
+        "timer": "had errors, the last one",
     }
     return [
         f"{kind} '{part['name']}' {verdict}: {part['error']}"
@@ -227,6 +238,51 @@ def _guard_line(guard: Snapshot) -> str:
         f"{_short(guard['name'], 23):<24}{margin:>10}{count_text(guard['evaluated']):>14}{guard['fired']:>8}"
         f"{_percentiles(guard['lateness_ns'])}"
     )
+
+
+def _misses(timer: Snapshot) -> int:
+    """Return how many ticks came later than their tolerance or not at all; those that joined another are none of them.
+
+    A call is judged by its end, which is late where its start was; what is native, by its start.
+    """
+    late = timer["late_ends"] if _calls_python(timer) else timer["late_starts"]
+    return int(late + timer["missed_ticks"])
+
+
+def _hits(timer: Snapshot) -> int:
+    done = timer["completion_ns"]["count"] if _calls_python(timer) else timer["fired"]
+    return int(done + timer["missed_ticks"] - _misses(timer))
+
+
+def _calls_python(timer: Snapshot) -> bool:
+    return timer["execution_ns"] is not None
+
+
+def _lateness(timer: Snapshot) -> Snapshot:
+    """Return how late its actions began: calls of Python by the interpreter, others by the thread that fires."""
+    late: Snapshot = timer["python_start_ns" if _calls_python(timer) else "native_start_ns"]
+    return late
+
+
+def _timer_line(timer: Snapshot) -> str:
+    return (
+        f"{_short(timer['name'], 23):<24}{count_text(_hits(timer)):>10}{count_text(_misses(timer)):>14}"
+        f"{timer['errors']:>8}{_percentiles(_lateness(timer))}"
+    )
+
+
+def _timer_lines(timer: Snapshot) -> Iterator[str]:
+    yield (
+        f"  {_short(timer['name'], 25):<26}{count_text(_hits(timer)):>14}{count_text(_misses(timer)):>9}"
+        f"{count_text(timer['missed_ticks']):>9}{count_text(timer['coalesced']):>8}{_percentiles(_lateness(timer))}"
+    )
+    if _calls_python(timer) and timer["called"]:
+        took = timer["execution_ns"]
+        over = (
+            f", {count_text(timer['overruns'])} over {duration_text(timer['budget_ns'])}" if timer["overruns"] else ""
+        )
+        times = ", ".join(f"{duration_text(took[name])} ({name})" for name in ("p50", "p99", "max"))
+        yield f"    a call took {times}{over}"
 
 
 def _books_lines(subscription: Snapshot) -> Iterator[str]:

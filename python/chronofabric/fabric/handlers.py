@@ -232,6 +232,21 @@ class Handlers:
             self._stop_node()
 
 
+class _Alarm:
+    """Calls a function on an event loop although nothing was announced."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+        self._loop = loop
+        self._function = function
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, timeout_s: float | None) -> None:
+        """Call it then, or not at all, in place of when it was to be called before."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None if timeout_s is None else self._loop.call_later(timeout_s, self._function)
+
+
 class ThreadedHandlers(Handlers):
     """Handlers that run beside their node: functions in one thread of it, coroutines on an event loop.
 
@@ -354,7 +369,9 @@ class ThreadedHandlers(Handlers):
                 if handler.asynchronous and token not in started:
                     started.add(token)
                     self._start_task(handler)
+            alarm.set(self.wakeups.timeout)
 
+        alarm = _Alarm(loop, serve)
         listen(self.wakeups, loop, serve)
         # What was announced before the loop listened.
         self._ready.clear()
@@ -365,6 +382,7 @@ class ThreadedHandlers(Handlers):
             self._serve_timers()
         serve()
         await stopped
+        alarm.set(None)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

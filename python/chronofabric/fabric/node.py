@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
-from chronofabric.bus import Pattern, Publisher, Subscription, wait_for_room
+from chronofabric.bus import Pattern, Publisher, wait_for_room
 from chronofabric.duration import nanoseconds
 from chronofabric.errors import ArgumentError, ClosedError
-from chronofabric.fabric.checks import checked_flag, checked_text, only
+from chronofabric.fabric.checks import checked_flag, checked_text
 from chronofabric.fabric.counts import checked_count
 from chronofabric.fabric.ending import OPEN_BUSES, OPEN_FABRICS
 from chronofabric.fabric.guarding import Guarding
@@ -26,6 +26,7 @@ from chronofabric.fabric.report import Report
 from chronofabric.fabric.requests import Requests
 from chronofabric.fabric.retention import Retention
 from chronofabric.fabric.scheduling import NodeTimers, Scheduling, SwitchInterval
+from chronofabric.fabric.subscribing import FILTERS, Subscribing
 from chronofabric.scheduler.timers import is_coroutine_function
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ _logger = logging.getLogger("chronofabric.node")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class Fabric(Guarding, Requests, Retention, Scheduling):
+class Fabric(Guarding, Requests, Retention, Scheduling, Subscribing):
     """A node of the fabric.
 
     Publishing and subscribing work as soon as it is made. Handlers, sources and sinks start when it is entered with
@@ -95,8 +96,6 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
     ...     alarms.receive(timeout="1 s").payload
     21.5
     """
-
-    _subscription_type: type[Subscription] = Subscription
 
     def __init__(
         self,
@@ -303,90 +302,6 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
 
     # Receiving
 
-    def subscribe(
-        self,
-        pattern: str | Pattern | Iterable[str | Pattern],
-        *,
-        name: str = "",
-        capacity: int = 1024,
-        capacity_bytes: int | None = None,
-        overflow: str = "drop-oldest",
-        block_timeout: Duration = "1 s",
-        dead_letters_max: int = 1024,
-        order: str = "publisher",
-        history: int = 1,
-        group: str | None = None,
-        late: str = "deliver",
-        scope: str = "local",
-    ) -> Subscription:
-        """Receive the events of a set of topics.
-
-        Parameters
-        ----------
-        pattern
-            Topics; ``*`` is exactly one segment, ``**`` zero or more; `regex` for anything else; several in a list.
-        name
-            Its name in reports; by default the pattern.
-        capacity
-            How many events may wait, for each priority; with ``order="deadline"`` over all priorities.
-        capacity_bytes
-            How many bytes of payload may wait, over all priorities.
-        overflow
-            What happens when it is full: ``"drop-oldest"``, ``"drop-newest"``, ``"dead-letter"`` or ``"block"``.
-        block_timeout
-            How long a publisher waits under ``"block"``.
-        dead_letters_max
-            How many dead letters are kept.
-        order
-            ``"publisher"``: order holds per publisher and priority, and the most urgent comes first. ``"causal"``: no
-            event comes before one that could have caused it, whatever their topics and priorities. ``"deadline"``: the
-            earliest deadline first, then the most urgent priority, then the oldest; what has no deadline comes last.
-            Other orders are not in this version.
-        history
-            How many of the events that a topic keeps it gets first, of each topic: the last value by default; 0 for
-            none.
-        group
-            Share one subscription, and its events, with all others of this name: each event goes to one of them. They
-            give the same pattern and options.
-        late
-            What becomes of an event whose deadline has passed when its turn comes. ``"deliver"``: nobody looks.
-            ``"mark"``: it is received, and its ``late_ns`` says how late. ``"dead-letter"``: it goes to the dead
-            letters, with the reason ``late``. Events without a deadline are never late.
-        scope
-            ``"local"``: this process. Other scopes are not in this version.
-
-        Raises
-        ------
-        PatternError
-            The pattern is none; the message has a caret under the place.
-        ArgumentError
-            Another argument has a value that cannot be used.
-        UnsupportedError
-            The order or scope is not in this version.
-        """
-        only("order", order, ("publisher", "causal", "deadline"), ("total",))
-        only("late", late, ("deliver", "mark", "dead-letter"), ())
-        only("scope", scope, ("local",), ("host", "network", "global"))
-        checked_text("name", name, empty=True)
-        if group is not None:
-            checked_text("group", group, empty=False)
-        if isinstance(pattern, Iterable) and not isinstance(pattern, (str, list, tuple)):
-            pattern = list(pattern)
-        return self._subscription_type(
-            self._core,
-            pattern,
-            name=name,
-            capacity=checked_count("capacity", capacity, 1),
-            capacity_bytes=None if capacity_bytes is None else checked_count("capacity_bytes", capacity_bytes, 1),
-            overflow=overflow,
-            block_timeout_ns=nanoseconds(block_timeout, argument="block_timeout"),
-            dead_letters_max=checked_count("dead_letters_max", dead_letters_max, 1),
-            order=order,
-            history=checked_count("history", history, 0),
-            group=group,
-            late=late,
-        )
-
     def on(
         self,
         pattern: str | Pattern | Iterable[str | Pattern],
@@ -507,19 +422,33 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
             if self._running:
                 running.start()
 
-    def add_sink(self, sink: Sink) -> None:
+    def add_sink(self, sink: Sink, **filters: Any) -> None:
         """Add a sink; it gets every event of its topics that is published from now on.
 
         Parameters
         ----------
         sink
             Such as `chronofabric.fabric.sinks.NdjsonSink`.
+        **filters
+            ``where``, ``sample``, ``rate_limit``, ``throttle`` and ``debounce``, as for `subscribe`.
+
+        Raises
+        ------
+        ArgumentError, FormulaError
+            As for `subscribe`.
         """
+        if unknown := filters.keys() - FILTERS:
+            raise TypeError(f"add_sink() got an unexpected keyword argument '{min(unknown)}'")
         self._core.check()
         with self._lock:
             self._refuse_when_closed()
             subscription = self.subscribe(
-                tuple(sink.topics), name=f"sink {sink.name}", capacity=_SINK_CAPACITY, overflow="block", history=0
+                tuple(sink.topics),
+                name=f"sink {sink.name}",
+                capacity=_SINK_CAPACITY,
+                overflow="block",
+                history=0,
+                **filters,
             )
             running = RunningSink(sink, self, subscription)
             if self._running:
@@ -634,6 +563,7 @@ class Fabric(Guarding, Requests, Retention, Scheduling):
         for source in self._sources:
             if self._running and not source.join(max(0.1, until_s - _time.monotonic())):
                 _logger.warning("source %s did not stop", source.name)
+        self._core.hasten()  # no topic is going to be heard of any more
         while _time.monotonic() < until_s and not self._drained():
             _time.sleep(_POLL_S)  # noqa: TID251 - those who drain need real time, whatever the node's clock
 

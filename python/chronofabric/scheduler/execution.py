@@ -384,8 +384,7 @@ class Scheduler:
         self._account(task, ended_ns - started_ns)
 
     def _account(self, task: Task, took_ns: int) -> None:
-        with task._lock:
-            task._longest_ns = max(task._longest_ns, took_ns)
+        task._times_learnt.observe(took_ns)
         budget_ns = task._times[2]
         if not budget_ns or took_ns <= budget_ns:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from chronofabric._core import bus as _bus
+from chronofabric._core.scheduler import ExecutionTime
+from chronofabric.errors import ArgumentError
 
 if TYPE_CHECKING:
     from chronofabric._core.scheduler import QueuedJob, Timer
@@ -167,7 +170,7 @@ class Task:
         names = "released started completed late_starts late_ends skipped dead_lettered cancelled overruns errors"
         self._counts = dict.fromkeys(names.split(), 0)
         self._error: str | None = None
-        self._longest_ns = 0
+        self._times_learnt = ExecutionTime()
 
     def release(self) -> None:
         """Let one job of a sporadic task come.
@@ -185,6 +188,53 @@ class Task:
     def cancel(self) -> None:
         """Take it out of the scheduler. A job that runs goes on to its end; its share of the worker is free again."""
         self._scheduler.remove(self)
+
+    def learnt_budget(self, *, quantile: float = 0.99, factor: float = 1.2) -> str | None:
+        """Suggest a budget from how long its jobs took: a quantile of them, times a factor for safety.
+
+        It is a suggestion. What is guaranteed is guaranteed for the budget that a task was given, and nothing learnt
+        says that no job will ever take longer.
+
+        Parameters
+        ----------
+        quantile
+            The share of its jobs that ended within this time; a job weighs half as much as one a thousand jobs later.
+        factor
+            By how much more the budget is.
+
+        Returns
+        -------
+        str or None
+            A duration, to be given as ``budget``; None until so many jobs have ended that one beyond the quantile is
+            to be expected, which are 100 for 0.99.
+
+        Raises
+        ------
+        ArgumentError
+            The quantile is not between 0 and 1, or the factor is less than 1.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> clock = cf.SimulatedClock()
+        >>> with cf.scheduler.Scheduler(clock=clock) as scheduler:
+        ...     read = scheduler.task(lambda: clock.advance("48 us"), period="10 ms", budget="5 ms")
+        ...     _ = clock.advance("1 s")
+        ...     budget = read.learnt_budget(quantile=0.99, factor=1.5)
+        ...     budget, scheduler.would_admit(period="10 ms", budget=budget).admitted
+        ('72191 ns', True)
+        """
+        if not _is_number(quantile) or not 0 < quantile < 1:
+            hint = "it must be a number between 0 and 1"
+            raise ArgumentError(f"quantile is {quantile!r}; {hint}", argument="quantile", value=quantile, hint=hint)
+        if not _is_number(factor) or not 1 <= factor < math.inf:
+            hint = "it must be a number of at least 1"
+            raise ArgumentError(f"factor is {factor!r}; {hint}", argument="factor", value=factor, hint=hint)
+        learnt_ns = self._times_learnt.quantile_ns(quantile)
+        # Rounded, because in floating point 1 - 0.9 is a little less than a tenth.
+        if learnt_ns is None or self._times_learnt.observations < round(1 / (1 - quantile), 6):
+            return None
+        return f"{max(1, math.ceil(learnt_ns * factor))} ns"
 
     def _count(self, name: str) -> None:
         """Add one to a count."""
@@ -205,8 +255,12 @@ class Task:
                 "period_ns": period_ns,
                 "deadline_ns": deadline_ns,
                 "budget_ns": budget_ns,
-                "longest_ns": self._longest_ns,
+                "execution_ns": self._times_learnt.report(),
                 "tolerance_ns": self._scheduler.tolerance_ns,
                 "error": self._error,
                 **self._counts,
             }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -59,7 +59,7 @@ Action: TypeAlias = "_bus.Flag | _bus.Publisher | _Native | _File | Callable[[],
 class Target:
     """What Python is called for: a function, its budget, and what became of its calls."""
 
-    __slots__ = ("asynchronous", "budget_ns", "error", "function", "name", "overruns")
+    __slots__ = ("asynchronous", "budget_ns", "error", "function", "learnt", "name", "overruns")
 
     def __init__(self, function: Callable[..., Any], name: str, budget_ns: int | None) -> None:
         self.function = function
@@ -68,6 +68,8 @@ class Target:
         self.asynchronous = is_coroutine_function(function)
         self.overruns = 0
         self.error: str | None = None
+        self.learnt: _scheduler.ExecutionTime | None = None
+        """How long its calls took, where that is reported."""
 
 
 class Periodic(NamedTuple):
@@ -88,9 +90,15 @@ class Periodic(NamedTuple):
         """Return its figures."""
         target = self.target
         head = {"name": self.name, "period_ns": self.period_ns, "tolerance_ns": self.tolerance_ns}
-        budget: dict[str, Any] = {"budget_ns": None, "overruns": 0, "error": None}
+        budget: dict[str, Any] = {"budget_ns": None, "overruns": 0, "error": None, "execution_ns": None}
         if target is not None:
-            budget = {"budget_ns": target.budget_ns, "overruns": target.overruns, "error": target.error}
+            learnt = None if target.learnt is None else target.learnt.report()
+            budget = {
+                "budget_ns": target.budget_ns,
+                "overruns": target.overruns,
+                "error": target.error,
+                "execution_ns": learnt,
+            }
         return head | budget | self.timer.report()
 
 
@@ -316,6 +324,8 @@ class Timers:
             measured=True,
         )
         target = act if isinstance(act, Target) else None
+        if target is not None:
+            target.learnt = _scheduler.ExecutionTime()
         called = target.name if target is not None else name or type(do).__name__
         row = Periodic(timer, called, period_ns, first_ns, tolerance_ns, target)
         with self._lock:
@@ -431,6 +441,8 @@ class Timers:
         self._running -= 1
         call.completed(error is not None)
         took_ns = self._core.now() - started_ns
+        if target.learnt is not None:
+            target.learnt.observe(took_ns)
         if target.budget_ns is not None and took_ns > target.budget_ns:
             target.overruns += 1
             _logger.warning("timer %s took %d ns of its budget of %d ns", target.name, took_ns, target.budget_ns)

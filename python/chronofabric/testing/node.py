@@ -15,7 +15,7 @@ from chronofabric.testing.expectation import Expectation
 from chronofabric.testing.script import Instant, instants
 from chronofabric.testing.subscription import SimulatedSubscription
 from chronofabric.testing.timeline import CAPACITY, EVENTS_MAX, Recording
-from chronofabric.testing.turns import SteppedHandlers, SteppedSource, SteppedTimers
+from chronofabric.testing.turns import SteppedHandlers, SteppedQuiet, SteppedSource, SteppedTimers
 
 if TYPE_CHECKING:
     from chronofabric._core import bus as _bus
@@ -63,6 +63,7 @@ class SimulatedFabric(Fabric):
             raise ArgumentError(text, argument="clock", value=options["clock"], hint=hint)
         self._stepper = stepper
         self._recordings: list[Recording] = []
+        self._quiet: list[SteppedQuiet] = []
         self._adds_sink = False
         super().__init__(name, clock=stepper.clock, **options)
         self._timers.failed = lambda called, error: self._note_failure(f"timer {called}", None, error)
@@ -177,6 +178,10 @@ class SimulatedFabric(Fabric):
         subscription = super().subscribe(pattern, **options)
         assert isinstance(subscription, SimulatedSubscription)
         subscription._stepper = self._stepper
+        if options.get("debounce") is not None:
+            quiet = SteppedQuiet(subscription, self)
+            self._quiet.append(quiet)
+            self._stepper.participants.append(quiet)
         if options.get("overflow") == "block" and not self._adds_sink:
             subscription.poll()  # whoever receives is known to be this thread, which cannot wait for itself
         return subscription
@@ -212,11 +217,11 @@ class SimulatedFabric(Fabric):
         """
         return await wait_for_answer(self._core, self._core.request_start(topic, payload, **options), _longest_s)
 
-    def add_sink(self, sink: Sink) -> None:
+    def add_sink(self, sink: Sink, **filters: Any) -> None:
         """Add a sink, as `Fabric.add_sink` does; it writes in a thread of its own, which publishes nothing."""
         self._adds_sink = True
         try:
-            super().add_sink(sink)
+            super().add_sink(sink, **filters)
         finally:
             self._adds_sink = False
 
@@ -292,7 +297,7 @@ class SimulatedFabric(Fabric):
             if sink.errors:
                 self._note_failure(f"sink {sink.name}", None, SinkError(str(sink.error), sink=sink.name))
         sources = [source for source in self._sources if isinstance(source, SteppedSource)]
-        self._stepper.forget(self, [*sources, self._stepped_timers])
+        self._stepper.forget(self, [*sources, *self._quiet, self._stepped_timers])
 
 
 def _longest_s(bus: _bus.Bus, deadline_ns: int) -> float:

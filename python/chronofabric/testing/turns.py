@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,12 +26,12 @@ from chronofabric.testing.script import NEVER
 if TYPE_CHECKING:
     import asyncio
 
-    from chronofabric.bus import Event
+    from chronofabric.bus import Event, Subscription
     from chronofabric.fabric.scheduling import NodeTimers
     from chronofabric.fabric.sources import Source
     from chronofabric.testing.node import SimulatedFabric
 
-__all__ = ["SteppedHandlers", "SteppedSource", "SteppedTimers"]
+__all__ = ["SteppedHandlers", "SteppedQuiet", "SteppedSource", "SteppedTimers"]
 
 SOURCE_S = 10.0
 """How long, in real time, a source may run at one instant."""
@@ -144,6 +145,33 @@ class SteppedTimers:
     def run(self, now_ns: int) -> int:
         """Fire what is due; what was due already when the time came here has fired with it."""
         self._timers.fire_due()
+        return 1
+
+
+class SteppedQuiet:
+    """A subscription that waits for its topics to stay quiet: time stops where they have.
+
+    Parameters
+    ----------
+    subscription
+        The subscription.
+    node
+        Whose it is.
+    """
+
+    def __init__(self, subscription: Subscription, node: SimulatedFabric) -> None:
+        self._subscription = weakref.ref(subscription)
+        self._clock = node.clock
+
+    @property
+    def due_ns(self) -> int:
+        """When it will have an event to hand out; one that it has already is for whoever receives."""
+        subscription = self._subscription()
+        due_ns = None if subscription is None else subscription.due
+        return NEVER if due_ns is None or due_ns <= self._clock.now() else due_ns
+
+    def run(self, now_ns: int) -> int:
+        """Let who receives look: there is nothing else to do."""
         return 1
 
 

@@ -81,6 +81,12 @@ pub(crate) struct Ledger {
     late: AtomicU64,
     /// Late when their turn came, whatever became of them.
     overdue: AtomicU64,
+    /// Turned away by a filter before they entered a ring.
+    filtered: AtomicU64,
+    /// Taken out of a ring, and turned away by a predicate.
+    sifted: AtomicU64,
+    /// Waiting to become due before they enter a ring.
+    deferred: AtomicU64,
 }
 
 impl Ledger {
@@ -128,6 +134,34 @@ impl Ledger {
         self.overdue.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn filter(&self, count: usize) {
+        self.filtered.fetch_add(count as u64, Ordering::Release);
+    }
+
+    /// As [`Ledger::filter`] for one event; only for who keeps everybody else out who counts.
+    pub(crate) fn filter_alone(&self) {
+        self.filtered.store(self.filtered.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Events that were taken out of a ring do not pass a predicate.
+    pub(crate) fn sift(&self, count: usize) {
+        self.sifted.fetch_add(count as u64, Ordering::Release);
+    }
+
+    /// One event more waits to become due.
+    pub(crate) fn defer(&self) {
+        self.deferred.fetch_add(1, Ordering::Release);
+    }
+
+    /// One event less does, before anything else is counted of it.
+    pub(crate) fn undefer(&self) {
+        self.deferred.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(crate) fn deferred(&self) -> u64 {
+        self.deferred.load(Ordering::Acquire)
+    }
+
     fn read(&self) -> Counts {
         let read = |counters: &Counters| Reason::ALL.map(|reason| counters[reason as usize].load(Ordering::Acquire));
         Counts {
@@ -135,6 +169,9 @@ impl Ledger {
             rejected: read(&self.rejected),
             evicted: read(&self.evicted),
             dead_lettered: read(&self.dead_lettered),
+            filtered: self.filtered.load(Ordering::Acquire),
+            sifted: self.sifted.load(Ordering::Acquire),
+            deferred: self.deferred(),
             held: self.held(),
             late: self.late.load(Ordering::Acquire),
         }
@@ -154,19 +191,19 @@ impl Ledger {
             counts = again;
             (popped, pushed) = positions();
         }
-        let Counts { replayed, rejected, evicted, mut dead_lettered, held, late } = counts;
+        let Counts { replayed, rejected, evicted, mut dead_lettered, filtered, sifted, deferred, held, late } = counts;
         let total = |counts: &[u64]| counts.iter().sum::<u64>();
-        let offered = pushed + total(&rejected) + total(&dead_lettered) - replayed;
+        let offered = pushed + total(&rejected) + total(&dead_lettered) + filtered + deferred - replayed;
         // Those were pushed, unlike what was turned away.
         dead_lettered[Reason::Late as usize] += late;
         Books {
             offered,
             replayed,
-            delivered: popped - total(&evicted) - held - late,
-            filtered: 0,
+            delivered: popped - total(&evicted) - sifted - held - late,
+            filtered: filtered + sifted,
             dropped: Reason::ALL.map(|reason| rejected[reason as usize] + evicted[reason as usize]),
             dead_lettered,
-            pending: pushed - popped + held,
+            pending: pushed - popped + held + deferred,
         }
     }
 }
@@ -180,6 +217,9 @@ struct Counts {
     rejected: [u64; Reason::ALL.len()],
     evicted: [u64; Reason::ALL.len()],
     dead_lettered: [u64; Reason::ALL.len()],
+    filtered: u64,
+    sifted: u64,
+    deferred: u64,
     /// Read after what was evicted: what is evicted from there is let go of before.
     held: u64,
     late: u64,

@@ -5,14 +5,17 @@ use crate::books::Reason;
 use crate::cell::Payload;
 use crate::error::BusError;
 use crate::publish::{Core, Route, Tap, Topic};
-use crate::retained::{Retention, RetentionCounts, RetentionRule, Rules};
-use crate::subscription::{Subscription, SubscriptionOptions};
+use crate::retained::{self, Judged, Retention, RetentionCounts, RetentionRule, Rules};
+use crate::subscription::{Filters, Judgement, Subscription, SubscriptionOptions};
 use crate::sync::lock;
 use crate::topic::{Pattern, TopicInfo, validate_topic};
 use chronofabric_clock::{HybridLogicalClock, TimeSource};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// How often the filters of a new subscription judge what topics keep, and have kept since they judged it last.
+const ROUNDS_MAX: u32 = 256;
 
 /// The bounds of a bus.
 #[derive(Clone, Copy, Debug)]
@@ -143,28 +146,47 @@ impl<P: Payload> Bus<P> {
     /// # Errors
     /// [`BusError::Option`], [`BusError::Closed`].
     pub fn subscribe(&self, pattern: Pattern, options: SubscriptionOptions) -> Result<Arc<Subscription<P>>, BusError> {
-        let subscription = Arc::new(Subscription::new(pattern, options)?);
-        // What topics keep and finds no room; dropped when nothing is locked any more.
-        let mut victims = Victims::new();
-        let mut registry = lock(&self.registry);
-        // Checked under the lock, under which closing empties the registry: none can slip in after it.
-        if self.is_closed() {
-            return Err(BusError::Closed);
-        }
-        registry.subscriptions.push(Arc::clone(&subscription));
-        registry.for_matching(subscription.pattern(), |topic| {
-            if topic.is_shared() {
+        self.subscribe_filtered(pattern, options, Filters::default())
+    }
+
+    /// As [`Bus::subscribe`]; what the filters turn away does not reach it.
+    ///
+    /// # Errors
+    /// Those of [`Bus::subscribe`].
+    pub fn subscribe_filtered(
+        &self,
+        pattern: Pattern,
+        options: SubscriptionOptions,
+        filters: Filters<P>,
+    ) -> Result<Arc<Subscription<P>>, BusError> {
+        let subscription = Arc::new(Subscription::filtered(pattern, options, filters, self.core.source.clone())?);
+        // Dropped when nothing is locked any more: what topics keep and finds no room, or is not wanted.
+        let (mut judged, mut unwanted, mut victims) = (Judged::new(), Vec::new(), Victims::new());
+        for round in 1.. {
+            let mut registry = lock(&self.registry);
+            // Checked under the lock, under which closing empties the registry: none can slip in after it.
+            if self.is_closed() {
+                return Err(BusError::Closed);
+            }
+            let mut topics = Vec::new();
+            registry.for_matching(subscription.pattern(), |topic| topics.push(Arc::clone(topic)));
+            if topics.iter().any(|topic| topic.is_shared()) {
                 subscription.set_shared();
             }
-        });
-        let mut keeping = Vec::new();
-        registry.for_matching(subscription.pattern(), |topic| match topic.newest_retained() {
-            Some(newest) => keeping.push((newest, Arc::clone(topic))),
-            None => topic.admit(&subscription, &mut victims),
-        });
-        keeping.sort_unstable_by_key(|(newest, _)| *newest);
-        for (_, topic) in keeping {
-            topic.admit(&subscription, &mut victims);
+            let unclear = retained::admit(&topics, &subscription, &mut judged, &mut unwanted, &mut victims);
+            if unclear.is_empty() {
+                registry.subscriptions.push(Arc::clone(&subscription));
+                break;
+            }
+            drop(registry);
+            for event in unclear {
+                let judgement = match event.payload() {
+                    // What is published faster than it can be judged would keep the subscriber for ever.
+                    Some(payload) if round <= ROUNDS_MAX => subscription.judge(payload, None),
+                    _ => Judgement::Differs,
+                };
+                judged.insert(event.stamp(), judgement);
+            }
         }
         Ok(subscription)
     }
@@ -299,6 +321,11 @@ impl<P: Payload> Bus<P> {
     /// Every subscription, oldest first.
     pub fn subscriptions(&self) -> Vec<Arc<Subscription<P>>> {
         lock(&self.registry).subscriptions.clone()
+    }
+
+    /// Lets pass what subscriptions keep back to see whether its topic stays quiet, because the end has come.
+    pub fn hasten(&self) {
+        self.subscriptions().iter().for_each(|subscription| subscription.hasten());
     }
 
     /// Refuses further publishing; what was accepted can still be received.

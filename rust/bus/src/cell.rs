@@ -53,6 +53,12 @@ pub trait Payload: Send + Sync + Sized + 'static {
 
     /// The same headers for another cell.
     fn share_headers(headers: &Self::Headers) -> Self::Headers;
+
+    /// Drops it, where nothing is held; an embedding may know a quicker way for who has exclusive access.
+    fn release(self, access: impl Access) {
+        let _ = access;
+        drop(self);
+    }
 }
 
 /// What few events have; kept apart so that a cell fits into one cache line.
@@ -116,8 +122,13 @@ pub(crate) struct Parts<P: Payload> {
 impl<P: Payload> Parts<P> {
     /// The same for another cell.
     pub(crate) fn share(&self) -> Self {
+        self.share_with(self.payload.part(0))
+    }
+
+    /// The same for another cell, with another payload.
+    pub(crate) fn share_with(&self, payload: P) -> Self {
         let extras = self.extras.as_ref().map(|extras| extras.share());
-        Self { payload: self.payload.part(0), extras, ..*self }
+        Self { payload, extras, ..*self }
     }
 }
 
@@ -468,6 +479,15 @@ impl<P: Payload> Share<P> {
             return Ok(());
         }
         Err(Self { cell, span: Span::new(span.first() + pushed, span.count() - pushed) })
+    }
+
+    /// Its first events, and the others; it must have more than those.
+    pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
+        let Self { cell, span } = *ManuallyDrop::new(self);
+        let count = count as u32;
+        debug_assert!(0 < count && count < span.count());
+        let first = Self { cell, span: Span::new(span.first(), count) };
+        (first, Self { cell, span: Span::new(span.first() + count, span.count() - count) })
     }
 
     /// Each of its events by itself.

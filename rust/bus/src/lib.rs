@@ -50,8 +50,8 @@ pub use {
     publish::{BATCH_MAX, BURST, Blocked, Firing, NewEvent, Observed, Outcome, Tap, Topic, Unfinished, Values},
     retained::{RETAINED_MAX, RetentionCounts, RetentionRule},
     subscription::{
-        CAPACITY_MAX, CausalCounts, DeadLetter, Late, Order, Overflow, Receiver, Subscription, SubscriptionOptions,
-        Waiting,
+        CAPACITY_MAX, CausalCounts, ContentFilter, DeadLetter, Failures, Filters, Judgement, Late, Order, Overflow,
+        Predicate, RateLimit, Receiver, Subscription, SubscriptionOptions, Waiting,
     },
     topic::{Pattern, TOPIC_BYTES_MAX, TopicInfo, validate_topic},
 };

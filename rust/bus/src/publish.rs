@@ -1,12 +1,12 @@
 //! The way of an event from its publisher into the rings.
 
-use crate::cell::{Extras, Parts, Payload, REFERENCES_MAX, Share, Shares};
+use crate::cell::{Contents, Extras, Parts, Payload, Share, Shares};
 use crate::error::BusError;
 use crate::retained::{Retained, Retention};
 use crate::ring::{Access, Concurrent};
 use crate::snapshot::Snapshot;
 use crate::subscription::{Offer, Subscription};
-use crate::sync::{full_fence, lock};
+use crate::sync::full_fence;
 use crate::topic::TopicInfo;
 use crate::{PRIORITY_NORMAL, Victims};
 use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
@@ -14,10 +14,18 @@ use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+mod apart;
 mod blocked;
-mod causal;
+mod filtered;
+mod route;
+mod section;
+#[cfg(test)]
+mod tests;
 
 pub use blocked::Blocked;
+use filtered::Judgements;
+use route::Arrangement;
+pub(crate) use route::Route;
 
 /// How deep guards may publish onto guarded topics before it is taken for a loop.
 pub const DEPTH_MAX: usize = 16;
@@ -108,6 +116,8 @@ pub struct Outcome<P: Payload> {
     pub blocked: SmallVec<[Blocked<P>; 2]>,
     /// A receiver that waits while a burst of events has gathered for it: the caller may let it have its turn.
     pub gathered: Option<Arc<Subscription<P>>>,
+    /// What the filters of all subscriptions turned away, to be dropped as the victims are.
+    pub unwanted: SmallVec<[Contents<P>; 1]>,
     /// Subscriptions whose receivers sleep, or that were closed meanwhile.
     waking: SmallVec<[Arc<Subscription<P>>; 2]>,
     depth: usize,
@@ -115,7 +125,14 @@ pub struct Outcome<P: Payload> {
 
 impl<P: Payload> Default for Outcome<P> {
     fn default() -> Self {
-        Self { victims: SmallVec::new(), blocked: SmallVec::new(), gathered: None, waking: SmallVec::new(), depth: 0 }
+        Self {
+            victims: SmallVec::new(),
+            blocked: SmallVec::new(),
+            gathered: None,
+            unwanted: SmallVec::new(),
+            waking: SmallVec::new(),
+            depth: 0,
+        }
     }
 }
 
@@ -123,7 +140,11 @@ impl<P: Payload> Outcome<P> {
     /// Whether nothing is left to the caller, and nothing has to be freed either.
     #[inline(always)]
     pub fn is_settled(&self) -> bool {
-        self.victims.is_empty() && self.blocked.is_empty() && self.gathered.is_none() && !self.waking.spilled()
+        self.victims.is_empty()
+            && self.blocked.is_empty()
+            && self.gathered.is_none()
+            && self.unwanted.is_empty()
+            && !self.waking.spilled()
     }
 
     /// Whether an event for a subscription waits for room already, one that comes after it must not overtake.
@@ -195,72 +216,6 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<HybridLogicalClock>,
     pub(crate) closed: AtomicBool,
     pub(crate) retention: Retention,
-}
-
-/// The subscriptions and taps of a route.
-type Arrangement<P> = (Vec<Arc<Subscription<P>>>, Vec<Arc<dyn Tap<P>>>);
-
-/// Where the events of a topic go.
-pub(crate) struct Route<P: Payload> {
-    pub(crate) subscriptions: Vec<Arc<Subscription<P>>>,
-    pub(crate) taps: Vec<Arc<dyn Tap<P>>>,
-    /// Whether any of the subscriptions is bounded in bytes.
-    measured: bool,
-    /// Whether any of the subscriptions wants causal order.
-    causal: bool,
-    /// Whether the topic keeps events for subscribers to come.
-    retaining: bool,
-    /// Whether publishing on it runs no foreign code, and all who take part hold the lock that exclusive access stands for.
-    exclusive: bool,
-}
-
-impl<P: Payload> Route<P> {
-    /// `shared` where the topic itself is used by those who do not hold the lock.
-    pub(crate) fn new(
-        subscriptions: Vec<Arc<Subscription<P>>>,
-        taps: Vec<Arc<dyn Tap<P>>>,
-        shared: bool,
-        retaining: bool,
-    ) -> Self {
-        let measured = subscriptions.iter().any(|subscription| subscription.options().capacity_bytes.is_some());
-        let shared = shared || subscriptions.iter().any(|subscription| subscription.is_shared());
-        let causal = subscriptions.iter().any(|subscription| subscription.causal().is_some());
-        let exclusive = !shared && !measured && !causal && !retaining && taps.is_empty();
-        Self { subscriptions, taps, measured, causal, retaining, exclusive }
-    }
-
-    /// A receiver that waits for its turn, unless it was too slow to be waited for.
-    #[cold]
-    fn gathered(&self) -> Option<Arc<Subscription<P>>> {
-        let waits = |subscription: &&Arc<Subscription<P>>| {
-            let waiting = subscription.waiting();
-            let waits = waiting.receivers.load(Ordering::Relaxed) > 0 && subscription.is_ready();
-            waits && !waiting.impatient.load(Ordering::Relaxed)
-        };
-        self.subscriptions.iter().find(waits).cloned()
-    }
-
-    /// After the rings are filled: notes who has to be woken, and who waits for its turn.
-    #[inline(never)]
-    fn settle_unusually(&self, burst: bool, unfinished: &mut Option<Unfinished<P>>) {
-        let mut unsettled = self.subscriptions.iter().filter(|subscription| subscription.wants_settling()).peekable();
-        if unsettled.peek().is_some() {
-            Unfinished::outcome(unfinished).waking.extend(unsettled.cloned());
-        }
-        if burst && let Some(receiver) = self.gathered() {
-            Unfinished::outcome(unfinished).gathered = Some(receiver);
-        }
-    }
-
-    /// Whether publishing on it runs no foreign code, and takes no lock.
-    fn is_plain(&self) -> bool {
-        !self.measured && !self.causal && !self.retaining && self.taps.is_empty()
-    }
-
-    /// Whether one cell can count a reference to each of so many events for each receiver.
-    fn counts(&self, events: usize) -> bool {
-        self.subscriptions.len().saturating_mul(events) <= REFERENCES_MAX
-    }
 }
 
 /// A topic of a bus; publishers hold it.
@@ -404,9 +359,11 @@ impl<P: Payload> Topic<P> {
     // stalls on store forwarding, which costs more than everything else here.
     #[inline(always)]
     pub fn publish_payload<A: Access>(&self, access: A, payload: P, priority: u8) -> Option<Unfinished<P>> {
-        let Some(route) = self.route_exclusively::<A>() else { return self.publish_unusually(payload, priority) };
-        if self.core.closed.load(Ordering::Relaxed) {
-            return self.publish_unusually(payload, priority);
+        let Some(route) = self.route_exclusively::<A>() else {
+            return self.publish_unusually(access, payload, priority);
+        };
+        if self.is_closed() {
+            return self.publish_unusually(access, payload, priority);
         }
         let Observed { stamp, time_ns, .. } = match self.observe(access, None, 1) {
             Ok(observed) => observed,
@@ -458,7 +415,11 @@ impl<P: Payload> Topic<P> {
 
     #[cold]
     #[inline(never)]
-    fn publish_unusually(&self, payload: P, priority: u8) -> Option<Unfinished<P>> {
+    fn publish_unusually(&self, access: impl Access, payload: P, priority: u8) -> Option<Unfinished<P>> {
+        let payload = match self.publish_at_a_glance(access, payload, priority) {
+            Ok(unfinished) => return unfinished,
+            Err(payload) => payload,
+        };
         let mut outcome = Outcome::default();
         let published = self.refuse_closed().and_then(|()| {
             self.publish_shared(NewEvent { priority, ..NewEvent::new(payload) }, &mut outcome).map(drop)
@@ -496,6 +457,9 @@ impl<P: Payload> Topic<P> {
         }
         let route = self.route.load();
         if !route.is_plain() || !route.counts(count) {
+            if route.is_plain_but_for_filters() && route.counts(count) {
+                return self.publish_filtered_batch(&route, batch, count, outcome);
+            }
             drop(route);
             return (0..count).try_for_each(|place| self.publish_shared(batch.part(place), outcome).map(drop));
         }
@@ -509,19 +473,29 @@ impl<P: Payload> Topic<P> {
 
     #[inline(always)]
     fn refuse_closed(&self) -> Result<(), Box<BusError>> {
-        if self.core.closed.load(Ordering::Relaxed) { Err(Box::new(BusError::Closed)) } else { Ok(()) }
+        if self.is_closed() { Err(Box::new(BusError::Closed)) } else { Ok(()) }
+    }
+
+    #[inline(always)]
+    fn is_closed(&self) -> bool {
+        self.core.closed.load(Ordering::Relaxed)
     }
 
     /// The route, where the access is exclusive and all who take part hold the lock: nobody changes it before the caller lets
     /// go of the lock.
     #[inline(always)]
     fn route_exclusively<A: Access>(&self) -> Option<&Route<P>> {
+        self.route_under_lock::<A>().filter(|route| route.exclusive)
+    }
+
+    /// The route, where the access is exclusive; whether all who take part hold the lock is for the caller to look at.
+    #[inline(always)]
+    fn route_under_lock<A: Access>(&self) -> Option<&Route<P>> {
         if !A::EXCLUSIVE {
             return None;
         }
         // SAFETY: exclusive access stands for the lock that who changes routes holds too.
-        let route = unsafe { self.route.under_lock() };
-        route.exclusive.then_some(route)
+        Some(unsafe { self.route.under_lock() })
     }
 
     /// Publishes where others publish at the same time, guards watch, or the topic keeps events.
@@ -547,18 +521,18 @@ impl<P: Payload> Topic<P> {
     fn publish_beside(&self, mut event: NewEvent<P>, outcome: &mut Outcome<P>) -> Result<Stamp, Box<BusError>> {
         let route = self.route.load();
         self.published_beside.fetch_add(1, Ordering::Relaxed);
+        // Both may run foreign code, and so come before the critical section.
         if route.measured || route.retaining {
-            // May run foreign code, and so comes before the critical section.
             event.payload.measure();
         }
+        let judgements = route.judge(&event.payload);
         if route.taps.is_empty() && !route.retaining {
             let observed = self.observe(Concurrent, event.time_ns, 1)?;
-            self.push_beside(&route, event.parts(observed, false), outcome);
-            self.settle(Concurrent, &route, outcome);
+            self.push_beside(&route, judgements, event.parts(observed, false), observed.entered_ns, outcome);
             outcome.wake();
             return Ok(observed.stamp);
         }
-        self.publish_in_section(&route, event, outcome)
+        self.publish_in_section(&route, judgements, event, outcome)
     }
 
     /// Time and stamp of an event that enters now; of several, the first stamp.
@@ -581,56 +555,6 @@ impl<P: Payload> Topic<P> {
         };
         let stamp = stamp.map_err(BusError::clock)?;
         Ok(Observed { stamp, time_ns: self.not_before_last(recorded_ns, entered_ns), entered_ns })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn publish_in_section(
-        &self,
-        route: &Route<P>,
-        event: NewEvent<P>,
-        outcome: &mut Outcome<P>,
-    ) -> Result<Stamp, Box<BusError>> {
-        if outcome.depth >= DEPTH_MAX {
-            return Err(Box::new(BusError::GuardLoop { topic: self.info.name().into() }));
-        }
-        let core = &*self.core;
-        // Reading fields may run foreign code and so comes before the critical section.
-        let mut samples: SmallVec<[Option<Values>; 2]> = SmallVec::new();
-        for tap in &route.taps {
-            let mut values = Values::new();
-            samples.push(tap.sample(&event.payload, &mut values).then_some(values));
-        }
-        let mut firings: SmallVec<[(usize, Firing); 2]> = SmallVec::new();
-        let mut retained = lock(&self.section);
-        let entered_ns = core.source.now_ns();
-        let stamp = core.clock.now_at(entered_ns).map_err(BusError::clock)?;
-        let time_ns = self.not_before_last(event.time_ns, entered_ns);
-        let observed = Observed { stamp, time_ns, entered_ns };
-        for (index, (tap, values)) in route.taps.iter().zip(&samples).enumerate() {
-            if let Some(firing) = values.as_ref().and_then(|values| tap.evaluate(&observed, values)) {
-                firings.push((index, firing));
-            }
-        }
-        // Who has subscribed since has been given what is kept, and gets this too.
-        let reloaded = route.retaining.then(|| self.route.load());
-        let arranged: &Route<P> = reloaded.as_ref().map_or(route, |reloaded| reloaded);
-        let retain = event.retain;
-        let parts = event.parts(observed, false);
-        if arranged.retaining && retained.wants(retain) {
-            retained.keep(&core.retention, &self.info, &parts, &mut outcome.victims);
-        }
-        self.push_beside(arranged, parts, outcome);
-        drop(retained);
-        self.settle(Concurrent, arranged, outcome);
-        drop(reloaded);
-        outcome.wake();
-        outcome.depth += 1;
-        for (index, firing) in firings {
-            route.taps[index].fire(&observed, firing, outcome);
-        }
-        outcome.depth -= 1;
-        Ok(stamp)
     }
 
     /// The time of an event never lies before that of an earlier one of its topic.
@@ -656,11 +580,18 @@ impl<P: Payload> Topic<P> {
         last
     }
 
-    fn push_beside(&self, route: &Route<P>, parts: Parts<P>, outcome: &mut Outcome<P>) {
-        if route.causal {
-            return self.push_in_causal_order(route, parts, outcome);
+    fn push_beside(
+        &self,
+        route: &Route<P>,
+        judgements: Judgements<P>,
+        parts: Parts<P>,
+        entered_ns: i64,
+        outcome: &mut Outcome<P>,
+    ) {
+        if route.causal || route.filtered {
+            return self.push_wanted(route, judgements, parts, entered_ns, outcome);
         }
-        self.push(Concurrent, route, parts, 1, outcome);
+        self.enqueue(Concurrent, route, parts, 1, outcome);
     }
 
     #[inline(always)]
@@ -702,70 +633,6 @@ impl<P: Payload> Topic<P> {
         for subscription in &route.subscriptions {
             if subscription.wants_settling() {
                 outcome.waking.push(Arc::clone(subscription));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::cell::{Magazine, Pool};
-    use crate::{Bus, BusOptions, Pattern, Receiver, SubscriptionOptions};
-    use chronofabric_clock::NodeId;
-
-    /// A batch of numbers, or one of them.
-    struct Numbers(std::ops::Range<usize>);
-
-    static POOL: Pool<Numbers> = Pool::new(64);
-    thread_local! {
-        static MAGAZINE: Magazine<Numbers> = const { Magazine::new() };
-    }
-
-    impl Payload for Numbers {
-        type Headers = ();
-        type Face = ();
-        type Reply = ();
-        fn pool() -> &'static Pool<Self> {
-            &POOL
-        }
-        fn magazine<R>(_access: impl Access, function: impl FnOnce(&Magazine<Self>) -> R) -> Option<R> {
-            MAGAZINE.try_with(function).ok()
-        }
-        fn measure(&mut self) {}
-        fn bytes(&self) -> usize {
-            0
-        }
-        fn part(&self, place: usize) -> Self {
-            Self(self.0.start + place..self.0.start + place + 1)
-        }
-        fn share_headers(_headers: &()) {}
-    }
-
-    #[test]
-    fn a_batch_whose_references_one_cell_cannot_count_arrives_event_by_event() {
-        let source = TimeSource::system();
-        let clock = Arc::new(HybridLogicalClock::new(source.clone(), NodeId([1; 16])));
-        let bus = Bus::new(source, clock, BusOptions::default());
-        let topic = bus.topic("a").unwrap();
-        let subscribe = |_| bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).unwrap();
-        let receivers: Vec<_> = (0..4).map(subscribe).collect();
-        let me = Receiver { token: 1, number: || 1 };
-        for count in [REFERENCES_MAX / 4, REFERENCES_MAX / 4 + 1] {
-            let batch = NewEvent::new(Numbers(0..count));
-            let mut outcome = Outcome::default();
-            topic.publish_batch(Concurrent, batch, count, &mut outcome).unwrap();
-            assert!(outcome.is_settled());
-            for receiver in &receivers {
-                let shares = receiver.try_receive_many(Concurrent, me, usize::MAX, || 0);
-                let together = count * 4 <= REFERENCES_MAX;
-                assert_eq!(shares.len(), if together { 1 } else { count });
-                assert_eq!(shares.iter().map(Share::len).sum::<usize>(), count);
-                let firsts = shares.iter().map(|share| share.payload().unwrap().0.start);
-                assert!(together || firsts.eq(0..count));
-                assert!(shares.is_sorted_by(|one, other| one.stamp() < other.stamp()));
-                assert_eq!(receiver.books().balance(), 0);
             }
         }
     }

@@ -9,14 +9,15 @@
 //! oldest events, and then the new one: it keeps nothing rather than something that has been superseded.
 
 use crate::Victims;
-use crate::cell::{Parts, Payload, Share};
+use crate::cell::{Contents, Parts, Payload, Share};
 use crate::error::BusError;
 use crate::publish::Topic;
-use crate::subscription::Subscription;
+use crate::subscription::{Judgement, Subscription};
 use crate::sync::lock;
 use crate::topic::{Pattern, TopicInfo};
 use chronofabric_clock::Stamp;
 use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -124,6 +125,11 @@ impl<P: Payload> Retained<P> {
         self.rule.map_or(self.asked, |rule| rule.last > 0)
     }
 
+    /// The last so many of what is kept.
+    fn last(&self, count: usize) -> impl Iterator<Item = &Share<P>> {
+        self.events.iter().skip(self.events.len().saturating_sub(count))
+    }
+
     /// Whether an event is kept that its publisher retains, or does not.
     pub(crate) fn wants(&self, retain: bool) -> bool {
         self.rule.map_or(retain, |rule| rule.last > 0)
@@ -213,26 +219,57 @@ impl<P: Payload> Topic<P> {
         retained.trim(0, None, shared, victims);
         count
     }
+}
 
-    /// The stamp of the newest event that is kept.
-    pub(crate) fn newest_retained(&self) -> Option<Stamp> {
-        lock(&self.section).events.back().map(Share::stamp)
+/// What the filters of a new subscription say of events that topics keep, by their stamps.
+pub(crate) type Judged<P> = BTreeMap<Stamp, Judgement<P>>;
+
+/// Lets a new subscription into the routes of its topics, and gives it the last events that they keep, as its options say: topic
+/// by topic, the one that changed last at the end. Where its filters have to judge some of these first, which may run foreign
+/// code, nothing is changed, and they come back to be judged while nothing is held.
+pub(crate) fn admit<P: Payload>(
+    topics: &[Arc<Topic<P>>],
+    subscription: &Arc<Subscription<P>>,
+    judged: &mut Judged<P>,
+    unwanted: &mut Vec<Contents<P>>,
+    victims: &mut Victims<P>,
+) -> Vec<Share<P>> {
+    // All at the same time, so that none changes what it keeps between the look at it and the end. Who publishes is in no more
+    // than one of these sections, and who changes what topics keep has the lock of the registry, as the caller here has.
+    let mut sections: Vec<_> = topics.iter().map(|topic| (topic, lock(&topic.section))).collect();
+    sections.sort_by_key(|(_, retained)| retained.events.back().map(Share::stamp));
+    let history = subscription.options().history;
+    if let Some(filter) = subscription.publishing_filter() {
+        let mut unclear = Vec::new();
+        for event in sections.iter().flat_map(|(_, retained)| retained.last(history)) {
+            let Entry::Vacant(place) = judged.entry(event.stamp()) else { continue };
+            match event.payload().map_or(Some(false), |payload| filter.glance(payload)) {
+                Some(true) => {
+                    place.insert(Judgement::Matches);
+                }
+                Some(false) => {
+                    place.insert(Judgement::Differs);
+                }
+                None => unclear.push(event.clone()),
+            }
+        }
+        if !unclear.is_empty() {
+            return unclear;
+        }
     }
-
-    /// Lets a new subscription into its route, and gives it the last events that are kept, as its options say.
-    pub(crate) fn admit(&self, subscription: &Arc<Subscription<P>>, victims: &mut Victims<P>) {
-        let retained = lock(&self.section);
-        self.rearrange(|route| {
+    for (topic, retained) in sections {
+        topic.rearrange(|route| {
             let mut subscriptions = Vec::with_capacity(route.subscriptions.len() + 1);
             subscriptions.extend_from_slice(&route.subscriptions);
             subscriptions.push(Arc::clone(subscription));
             (subscriptions, route.taps.clone())
         });
-        let passed_over = retained.events.len().saturating_sub(subscription.options().history);
-        for event in retained.events.iter().skip(passed_over) {
-            subscription.offer_retained(event, victims);
+        for event in retained.last(history) {
+            let judgement = judged.remove(&event.stamp()).unwrap_or(Judgement::Matches);
+            subscription.offer_retained(event, judgement, unwanted, victims);
         }
     }
+    Vec::new()
 }
 
 /// The rules of a bus: for each topic, the last that matches it holds.

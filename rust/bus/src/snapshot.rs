@@ -14,9 +14,9 @@ type Current<T> = arc_swap::ArcSwap<T>;
 
 /// What a protected load gives.
 #[cfg(not(loom))]
-type Loaded<T> = arc_swap::Guard<Arc<T>>;
+pub(crate) type Loaded<T> = arc_swap::Guard<Arc<T>>;
 #[cfg(loom)]
-type Loaded<T> = Arc<T>;
+pub(crate) type Loaded<T> = Arc<T>;
 
 /// A model checks the flag and what it protects; the protected load stands for itself.
 #[cfg(loom)]

@@ -12,17 +12,24 @@ use crate::signal::{Signal, Wake};
 use crate::sync::{full_fence, lock};
 use crate::topic::Pattern;
 use crate::{PRIORITIES, PRIORITY_NORMAL, Victims};
+use chronofabric_clock::TimeSource;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 mod causal;
+mod dead;
+mod filter;
 mod late;
 mod options;
+mod retained;
 mod urgent;
 
 use causal::Causal;
 pub use causal::CausalCounts;
+pub use dead::DeadLetter;
+pub(crate) use filter::Filter;
+pub use filter::{ContentFilter, Failures, Filters, Judgement, Predicate, RateLimit};
 use late::Reading;
 pub use options::{CAPACITY_MAX, Late, Order, Overflow, SubscriptionOptions};
 use urgent::Urgent;
@@ -46,27 +53,12 @@ const SHARED: u8 = 4;
 const MEASURED: u8 = 8;
 /// It hands out in causal order.
 const CAUSAL: u8 = 16;
+/// Its receivers have to ask filters.
+const FILTERED: u8 = 32;
 /// Its receivers look at deadlines.
 const TIMELY: u8 = 64;
 /// It hands out by deadline, and has no rings.
 const URGENT: u8 = 128;
-
-/// An event that was not delivered, kept for inspection and replay.
-#[derive(Debug)]
-pub struct DeadLetter<P: Payload> {
-    /// The event.
-    pub event: Share<P>,
-    /// Why it was not delivered.
-    pub reason: Reason,
-    /// How long after its deadline its turn had come, where that is the reason.
-    pub late_ns: Option<i64>,
-}
-
-impl<P: Payload> Clone for DeadLetter<P> {
-    fn clone(&self) -> Self {
-        Self { event: self.event.clone(), ..*self }
-    }
-}
 
 /// What came of offering an event.
 pub(crate) enum Offer<P: Payload> {
@@ -129,16 +121,31 @@ pub struct Subscription<P: Payload> {
     causal: Option<Box<Causal<P>>>,
     /// Only where it hands out by deadline.
     urgent: Option<Box<Urgent<P>>>,
+    /// Only where it has filters.
+    filter: Option<Box<Filter<P>>>,
     options: SubscriptionOptions,
     pattern: Pattern,
 }
 
 impl<P: Payload> Subscription<P> {
-    /// A subscription that no route leads to yet.
+    /// A subscription without filters that no route leads to yet.
     ///
     /// # Errors
     /// [`BusError::Option`] for a bound out of range.
     pub fn new(pattern: Pattern, options: SubscriptionOptions) -> Result<Self, BusError> {
+        Self::filtered(pattern, options, Filters::default(), TimeSource::System)
+    }
+
+    /// A subscription that no route leads to yet; what its filters keep back for a time, they keep by `source`.
+    ///
+    /// # Errors
+    /// [`BusError::Option`] for a bound out of range, and for debouncing in causal order.
+    pub fn filtered(
+        pattern: Pattern,
+        options: SubscriptionOptions,
+        filters: Filters<P>,
+        source: TimeSource,
+    ) -> Result<Self, BusError> {
         let refuse =
             |name, value: usize, allowed| Err(BusError::Option { name, value: value.to_string().into(), allowed });
         if !(1..=CAPACITY_MAX).contains(&options.capacity) {
@@ -157,7 +164,9 @@ impl<P: Payload> Subscription<P> {
                 allowed: "it must not be negative",
             });
         }
+        let filter = Filter::new(filters, source, options.order)?;
         let measured = if options.capacity_bytes.is_some() { MEASURED } else { 0 };
+        let asked = if filter.as_ref().is_some_and(|filter| filter.concerns_receivers()) { FILTERED } else { 0 };
         let timely = if options.late == Late::Deliver { 0 } else { TIMELY };
         let causal = if options.order == Order::Causal { Causal::new(options.capacity).map(Box::new) } else { None };
         let urgent = (options.order == Order::Deadline).then(Box::default);
@@ -165,7 +174,7 @@ impl<P: Payload> Subscription<P> {
         Ok(Self {
             rings: std::array::from_fn(|_| OnceLock::new()),
             front: Front {
-                state: AtomicU8::new(order | measured | timely),
+                state: AtomicU8::new(order | measured | asked | timely),
                 // Where there are no rings, so that receivers always look.
                 used: AtomicU8::new(urgent.is_some().into()),
                 items: Signal::default(),
@@ -181,6 +190,7 @@ impl<P: Payload> Subscription<P> {
             waiting: Waiting::default(),
             causal,
             urgent,
+            filter,
             options,
             pattern,
         })
@@ -229,7 +239,8 @@ impl<P: Payload> Subscription<P> {
     /// How many events wait.
     pub fn pending(&self) -> usize {
         let urgent = self.urgent().map_or(0, Urgent::len);
-        self.rings().map(Ring::len).sum::<usize>() + urgent + self.ledger.held() as usize
+        let apart = self.ledger.held() + self.ledger.deferred();
+        self.rings().map(Ring::len).sum::<usize>() + urgent + apart as usize
     }
 
     /// How many events were ever taken out, whatever became of them.
@@ -241,7 +252,9 @@ impl<P: Payload> Subscription<P> {
     pub fn is_ready(&self) -> bool {
         let held = || self.causal().is_some_and(Causal::is_ready);
         let urgent = || self.urgent().is_some_and(|urgent| urgent.len() > 0);
-        self.is_closed() || (!self.is_paused() && (self.rings().any(Ring::is_ready) || held() || urgent()))
+        let due = || self.filter.as_ref().is_some_and(|filter| filter.is_due());
+        let ready = || self.rings().any(Ring::is_ready) || held() || urgent() || due();
+        self.is_closed() || (!self.is_paused() && ready())
     }
 
     /// Who waits at this moment.
@@ -407,34 +420,6 @@ impl<P: Payload> Subscription<P> {
         }
     }
 
-    /// Offers an event that its topic has kept to a subscription that nobody has in hand yet: there is nobody to wait for.
-    pub(crate) fn offer_retained(&self, event: &Share<P>, victims: &mut Victims<P>) {
-        let priority = event.priority();
-        let offer = match self.causal() {
-            None => self.offer(Concurrent, event.clone(), priority, victims),
-            Some(causal) => self.offer_retained_in_order(causal, event, victims),
-        };
-        if let Offer::Full(event) = offer {
-            self.abandon(event, Reason::WouldDeadlock, victims);
-        }
-        self.ledger.replay();
-    }
-
-    /// To the dead letters where the policy keeps them, otherwise dropped.
-    fn turn_away(&self, event: Share<P>, reason: Reason, victims: &mut Victims<P>) {
-        if self.options.overflow != Overflow::DeadLetter {
-            return self.reject(event, reason, victims);
-        }
-        let mut dead = lock(&self.dead);
-        if dead.len() >= self.options.dead_letters_max {
-            drop(dead);
-            return self.reject(event, Reason::DeadLettersFull, victims);
-        }
-        self.lose(&event);
-        self.ledger.dead_letter(reason);
-        dead.push_back(DeadLetter { event, reason, late_ns: None });
-    }
-
     pub(crate) fn reject(&self, share: Share<P>, reason: Reason, victims: &mut Victims<P>) {
         self.lose(&share);
         self.ledger.reject(reason, share.len());
@@ -538,6 +523,9 @@ impl<P: Payload> Subscription<P> {
     #[cold]
     #[inline(never)]
     fn take_next(&self, access: impl Access, receiver: Receiver, now_ns: impl FnOnce() -> i64) -> Option<Share<P>> {
+        if let Some(filter) = self.receiving_filter() {
+            return self.take_filtered(filter, access, receiver, 1).pop();
+        }
         if let Some(causal) = self.causal() {
             return self.take_in_order(causal, receiver, 1, now_ns).pop();
         }
@@ -574,6 +562,19 @@ impl<P: Payload> Subscription<P> {
         if A::EXCLUSIVE && self.is_shared() {
             return self.try_receive_many(Concurrent, receiver, limit, now_ns);
         }
+        if let Some(filter) = self.receiving_filter() {
+            return self.take_filtered(filter, access, receiver, limit);
+        }
+        self.take_many(access, receiver, limit, now_ns)
+    }
+
+    fn take_many(
+        &self,
+        access: impl Access,
+        receiver: Receiver,
+        limit: usize,
+        now_ns: impl FnOnce() -> i64,
+    ) -> Vec<Share<P>> {
         if let Some(causal) = self.causal() {
             return self.take_in_order(causal, receiver, limit, now_ns).into_vec();
         }
@@ -682,6 +683,7 @@ impl<P: Payload> Subscription<P> {
         if let Some(urgent) = self.urgent() {
             self.empty_urgent(urgent, victims);
         }
+        self.empty_filter(victims);
     }
 
     /// Looks at the events that this subscription alone refers to, for a collector of cycles: dead letters, and those that wait
@@ -691,7 +693,7 @@ impl<P: Payload> Subscription<P> {
     /// As long as the caller has exclusive access, another look finds what the first one found, and perhaps what others have
     /// given up meanwhile. Who uses the subscription without the lock could take a waiting event out while it is looked at:
     /// once there is such a party, only dead letters are looked at, whose own lock is held for moments and never while foreign
-    /// code runs. What causal order holds back is left out.
+    /// code runs. What causal order holds back, and what debouncing keeps back, is left out.
     pub fn look_at_own(&self, _access: Exclusive, mut look: impl FnMut(&Share<P>)) {
         let mut last = 0;
         let mut found = 0;
@@ -708,62 +710,6 @@ impl<P: Payload> Subscription<P> {
             self.rings().for_each(|ring| ring.look_at_all(&mut look));
             self.urgent().iter().for_each(|urgent| urgent.look_at_all(&mut look));
         }
-    }
-
-    /// Looks at the dead letters, oldest first.
-    pub fn dead_letters(&self) -> Vec<DeadLetter<P>> {
-        lock(&self.dead).iter().cloned().collect()
-    }
-
-    /// How many dead letters are kept.
-    pub fn dead_letters_len(&self) -> usize {
-        lock(&self.dead).len()
-    }
-
-    /// Takes up to `limit` dead letters out, oldest first.
-    pub fn take_dead_letters(&self, limit: usize) -> Vec<DeadLetter<P>> {
-        let mut dead = lock(&self.dead);
-        let count = dead.len().min(limit);
-        dead.drain(..count).collect()
-    }
-
-    /// Offers up to `limit` dead letters again, oldest first, as long as there is room; the others stay, and so do those that
-    /// are too large for the subscription, or too late. Says how many were placed.
-    pub fn replay_dead_letters<A: Access>(&self, access: A, limit: usize, victims: &mut Victims<P>) -> usize {
-        if A::EXCLUSIVE && self.is_shared() {
-            return self.replay_dead_letters(Concurrent, limit, victims);
-        }
-        let mut replayed = 0;
-        let mut hopeless = Vec::new();
-        while replayed < limit && !self.is_closed() {
-            let Some(letter) = lock(&self.dead).pop_front() else { break };
-            if matches!(letter.reason, Reason::TooLarge | Reason::Late) {
-                // There will never be room, or time, for it; it stays for inspection.
-                hopeless.push(letter);
-                continue;
-            }
-            let priority = letter.event.priority();
-            let pushed = match self.causal() {
-                Some(causal) => self.push_again(causal, letter.event),
-                None => self.try_push(access, letter.event, priority),
-            };
-            match pushed {
-                Ok(()) => {
-                    self.ledger.replay();
-                    replayed += 1;
-                }
-                Err(event) => {
-                    lock(&self.dead).push_front(DeadLetter { event, ..letter });
-                    break;
-                }
-            }
-        }
-        let mut dead = lock(&self.dead);
-        hopeless.into_iter().rev().for_each(|letter| dead.push_front(letter));
-        drop(dead);
-        full_fence();
-        self.settle(victims);
-        replayed
     }
 
     /// Registers a publisher's wish for space.

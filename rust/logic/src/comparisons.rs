@@ -146,7 +146,7 @@ impl Comparisons {
 impl Arithmetic {
     /// What has no value is NaN, and NaN is kept by every operator up to the comparison, which refuses it.
     #[inline]
-    fn apply(self, left: f64, right: f64) -> f64 {
+    pub(crate) fn apply(self, left: f64, right: f64) -> f64 {
         match self {
             Self::Add => left + right,
             Self::Subtract => left - right,

@@ -2,7 +2,8 @@
 //!
 //! A [`Formula`] is parsed from text such as `historically[0, 2 s](value > 80) and not once[0, 1 min](ack == 1)`.
 //! A [`Monitor`] reads a trace one sample at a time and gives the [`Verdict`] at the newest sample, with its
-//! robustness: how far the signals are from changing the answer. The crate knows no clock, no topic and no thread;
+//! robustness: how far the signals are from changing the answer. A [`Condition`] is a formula of the present only, which
+//! has no memory and judges single samples or whole columns. The crate knows no clock, no topic and no thread;
 //! time is an integer of nanoseconds that the caller passes in.
 //!
 //! # Semantics
@@ -47,6 +48,7 @@
 #![forbid(unsafe_code)]
 
 mod comparisons;
+mod condition;
 mod display;
 mod duration;
 mod error;
@@ -61,6 +63,7 @@ mod since;
 mod suggestion;
 mod window;
 
+pub use condition::{Column, Condition, Rows, TemporalOperator};
 pub use error::{FormulaError, MonitorError};
 pub use formula::Formula;
 pub use monitor::{Monitor, MonitorOptions, Verdict};

@@ -1,12 +1,10 @@
-//! Orders until the best known is found, by size; what the rules take; learning and asking of execution times.
+//! Orders until the best known is found, by size; what the rules take.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use chronofabric_optimize::prediction::ExecutionTime;
 use chronofabric_optimize::{Batch, Job, Search, order};
-use criterion::{BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkId, Criterion};
 use std::hint::black_box;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 fn main() {
@@ -19,7 +17,6 @@ fn main() {
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
     orders(&mut criterion);
-    execution_times(&mut criterion);
     criterion.final_summary();
 }
 
@@ -62,22 +59,5 @@ fn orders(criterion: &mut Criterion) {
             bencher.iter(|| order(black_box(batch), &Search { seed: 0, steps: Some(0) }, &mut |_| true));
         });
     }
-    group.finish();
-}
-
-fn execution_times(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("execution time");
-    group.throughput(Throughput::Elements(1));
-    let mut learnt = ExecutionTime::new(NonZeroU32::new(1_000).unwrap());
-    let mut state = 7_u64;
-    group.bench_function("observe", |bencher| {
-        bencher.iter(|| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            learnt.observe(black_box(100_000 + (state >> 46)));
-        });
-    });
-    group.bench_function("ask for a quantile", |bencher| {
-        bencher.iter(|| black_box(&learnt).quantile_ns(black_box(0.99)))
-    });
     group.finish();
 }

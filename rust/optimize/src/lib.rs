@@ -28,7 +28,6 @@ mod batch;
 mod dynasearch;
 mod error;
 mod order;
-pub mod prediction;
 mod random;
 mod rules;
 mod search;

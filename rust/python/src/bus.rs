@@ -8,9 +8,10 @@ use crate::event::{Batch, DeadLetter, Flag};
 use crate::guard::{Guard, percentiles};
 use crate::hot;
 use crate::node::{self, Node, Outcome, Victims, detached, lock};
+use crate::pattern::{self, Pattern, pattern_of};
 use crate::publisher::{Accompaniment, BlockedPublish, Publisher, topic_text};
 use crate::request::{Request, Timeout, refuse_unreceived};
-use crate::subscription::{self, Batches, Core, Pattern, Subscription, books_dict};
+use crate::subscription::{Batches, Core, Subscription, books_dict};
 use crate::timer::Timer;
 use crate::waiting::Wakeups;
 use chronofabric_bus::{BusOptions, RetentionCounts, RetentionRule};
@@ -196,14 +197,14 @@ impl Bus {
         let py = pattern.py();
         self.node.check(py)?;
         let rule = RetentionRule { last, capacity_bytes };
-        let pattern = subscription::pattern_of(pattern)?;
+        let pattern = pattern_of(pattern)?;
         self.node.bus.set_retention(&pattern, rule).map_err(|error| self.node.error(py, &error))
     }
 
     /// Gives up what the topics of a pattern keep; says how many events.
     fn forget(&self, pattern: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.node.check(pattern.py())?;
-        Ok(self.node.bus.forget(&subscription::pattern_of(pattern)?))
+        Ok(self.node.bus.forget(&pattern_of(pattern)?))
     }
 
     /// What topics keep at this moment.
@@ -216,6 +217,13 @@ impl Bus {
         all.set_item("bytes_max", bytes_max)?;
         all.set_item("past_bound", past_bound)?;
         Ok(all)
+    }
+
+    /// Lets pass what subscriptions keep back to see whether its topic stays quiet.
+    fn hasten(&self, py: Python<'_>) -> PyResult<()> {
+        self.node.check(py)?;
+        self.node.bus.hasten();
+        Ok(())
     }
 
     /// Closes every subscription, wakes everybody, ends the thread of actions.
@@ -287,6 +295,9 @@ fn report<'py>(py: Python<'py>, subscription: &Arc<Core>) -> PyResult<Bound<'py,
     report.set_item("capacity", subscription.options().capacity)?;
     report.set_item("late", subscription.late())?;
     report.set_item("dead_letters", subscription.dead_letters_len())?;
+    let failures = subscription.filter_failures();
+    report.set_item("filter_errors", failures.count)?;
+    report.set_item("filter_error", failures.reason.as_deref())?;
     report.set_item("latency_ns", percentiles(py, &subscription.latency())?)?;
     Ok(report)
 }
@@ -310,8 +321,8 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Guard>()?;
     module.add_class::<Flag>()?;
     module.add_class::<Timer>()?;
-    module.add_function(wrap_pyfunction!(subscription::regex, &module)?)?;
-    module.add_function(wrap_pyfunction!(subscription::union, &module)?)?;
+    module.add_function(wrap_pyfunction!(pattern::regex, &module)?)?;
+    module.add_function(wrap_pyfunction!(pattern::union, &module)?)?;
     module.add_function(wrap_pyfunction!(validate_topic, &module)?)?;
     module.add_function(wrap_pyfunction!(node::waiting, &module)?)?;
     module.add_function(wrap_pyfunction!(node::current_thread, &module)?)?;

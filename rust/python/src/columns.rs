@@ -13,6 +13,7 @@ mod import;
 mod kind;
 mod layout;
 mod numpy;
+mod select;
 mod shared;
 
 use std::sync::{Arc, OnceLock};
@@ -33,6 +34,7 @@ use description::{Description, field_of_schema};
 use export::Rows;
 use import::{Failure, contained};
 pub(crate) use kind::{Kind, kind, known_kind};
+pub(crate) use select::Selected;
 
 /// How many columns a text names.
 const COLUMNS_SHOWN: usize = 8;

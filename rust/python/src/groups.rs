@@ -3,9 +3,11 @@
 //! The first member makes the subscription, those who follow join it, and the last one that leaves closes it.
 
 use crate::errors;
+use crate::filter::Terms;
 use crate::node::{Node, Victims, lock};
+use crate::payload::Content;
 use crate::subscription::Core;
-use chronofabric_bus::{Pattern, Reason, SubscriptionOptions};
+use chronofabric_bus::{Filters, Pattern, Reason, SubscriptionOptions};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,6 +18,7 @@ pub(crate) struct Groups(Mutex<HashMap<Box<str>, Group>>);
 
 struct Group {
     core: Arc<Core>,
+    terms: Terms,
     members: usize,
 }
 
@@ -27,19 +30,43 @@ impl Node {
         name: &str,
         pattern: Pattern,
         options: SubscriptionOptions,
+        filters: Filters<Content>,
+        terms: Terms,
     ) -> PyResult<Arc<Core>> {
-        let mut groups = lock(&self.groups.0);
-        if let Some(group) = groups.get_mut(name).filter(|group| !group.core.is_closed()) {
-            if let Some(difference) = difference(&group.core, &pattern, &options) {
-                drop(groups);
-                return Err(difference.error(py, name));
+        loop {
+            if let Some(core) = self.join_existing(py, name, &pattern, &options, &terms)? {
+                return Ok(core);
             }
-            group.members += 1;
-            return Ok(Arc::clone(&group.core));
+            // While nothing is locked: filters may run foreign code on what topics keep.
+            let subscribed = self.bus.subscribe_filtered(pattern.clone(), options.clone(), filters.clone());
+            let core = subscribed.map_err(|error| self.error(py, &error))?;
+            let mut groups = lock(&self.groups.0);
+            if groups.get(name).is_none_or(|group| group.core.is_closed()) {
+                groups.insert(name.into(), Group { core: Arc::clone(&core), terms, members: 1 });
+                return Ok(core);
+            }
+            drop(groups);
+            // Another thread was quicker.
+            self.bus.unsubscribe(&core, Reason::Unsubscribed, &mut Victims::new());
         }
-        let core = self.bus.subscribe(pattern, options).map_err(|error| self.error(py, &error))?;
-        groups.insert(name.into(), Group { core: Arc::clone(&core), members: 1 });
-        Ok(core)
+    }
+
+    fn join_existing(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        pattern: &Pattern,
+        options: &SubscriptionOptions,
+        terms: &Terms,
+    ) -> PyResult<Option<Arc<Core>>> {
+        let mut groups = lock(&self.groups.0);
+        let Some(group) = groups.get_mut(name).filter(|group| !group.core.is_closed()) else { return Ok(None) };
+        if let Some(difference) = difference(group, pattern, options, terms) {
+            drop(groups);
+            return Err(difference.error(py, name));
+        }
+        group.members += 1;
+        Ok(Some(Arc::clone(&group.core)))
     }
 
     /// Leaves a group; the last member closes the subscription.
@@ -84,20 +111,35 @@ impl Difference {
 }
 
 /// The first option in which a member differs from its group.
-fn difference(core: &Core, pattern: &Pattern, own: &SubscriptionOptions) -> Option<Difference> {
-    let theirs = core.options();
+fn difference(group: &Group, pattern: &Pattern, own: &SubscriptionOptions, terms: &Terms) -> Option<Difference> {
+    let (core, theirs) = (&group.core, group.core.options());
     if core.pattern() != pattern {
         let quoted = |pattern: &Pattern| format!("'{}'", pattern.text());
         return Some(Difference { option: "pattern", theirs: quoted(core.pattern()), own: quoted(pattern) });
     }
     macro_rules! compare {
-        ($($option:ident),*) => {
-            $(if theirs.$option != own.$option {
-                let (theirs, own) = (format!("{:?}", theirs.$option), format!("{:?}", own.$option));
-                return Some(Difference { option: stringify!($option), theirs, own });
+        ($theirs:expr, $own:expr, $($option:ident $(as $name:literal)?),*) => {
+            $(if $theirs.$option != $own.$option {
+                let (theirs, own) = (format!("{:?}", $theirs.$option), format!("{:?}", $own.$option));
+                let option = [$($name,)? stringify!($option)][0];
+                return Some(Difference { option, theirs, own });
             })*
         };
     }
-    compare!(name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order, late, history);
+    compare!(
+        theirs,
+        own,
+        name,
+        capacity,
+        capacity_bytes,
+        overflow,
+        block_timeout_ns,
+        dead_letters_max,
+        order,
+        late,
+        history
+    );
+    let theirs = &group.terms;
+    compare!(theirs, terms, condition as "where", sample, rate_limit, throttle_ns as "throttle", debounce_ns as "debounce");
     None
 }

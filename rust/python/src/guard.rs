@@ -5,19 +5,19 @@
 //! are read before it, actions run after it, in the publishing thread. Log lines and commands go to a thread of their own.
 
 use crate::actions::{Action, Tally, Work, Worker};
-use crate::columns::Table;
 use crate::errors;
 use crate::event::Flag;
+use crate::field::Field;
 use crate::logic::formula_of;
 use crate::node::{Node, Outcome, Topic, lock};
+use crate::pattern::pattern_of;
 use crate::payload::{Content, Record, Value, View};
-use crate::subscription::pattern_of;
 use chronofabric_bus::{
     Concurrent, Firing, Histogram, NewEvent, Observed, Pattern, Percentiles, Tap, TapFactory, TapId, TopicInfo, Values,
 };
 use chronofabric_logic::{Formula, Monitor, MonitorOptions, Verdict};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyString};
+use pyo3::types::PyDict;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -28,13 +28,6 @@ struct Rule {
     fires_when: bool,
     hysteresis: f64,
     max_samples: usize,
-}
-
-/// A name that a formula reads, as a path of keys.
-struct Field {
-    name: String,
-    whole: Py<PyString>,
-    path: Vec<Py<PyString>>,
 }
 
 /// Which topics a guard reads.
@@ -216,39 +209,6 @@ impl Core {
             ];
             give(Work::Command { program: Arc::clone(program), environment });
         }
-    }
-}
-
-impl Field {
-    fn new(py: Python<'_>, name: &str) -> Self {
-        let whole = PyString::intern(py, name).unbind();
-        let path = name.split('.').map(|part| PyString::intern(py, part).unbind()).collect();
-        Self { name: name.to_owned(), whole, path }
-    }
-
-    /// The field of a mapping, a path into nested mappings, or, for the name `value`, a bare number.
-    fn read(&self, object: &Bound<'_, PyAny>) -> Result<f64, String> {
-        let py = object.py();
-        let missing = || format!("there is no field '{}'", self.name);
-        if let Ok(fields) = object.cast_exact::<PyDict>() {
-            if let Ok(Some(value)) = fields.get_item(self.whole.bind(py)) {
-                return self.number(&value);
-            }
-        } else if let Ok(number) = object.extract::<f64>() {
-            return if self.name == "value" { Ok(number) } else { Err(missing()) };
-        } else if object.is_instance_of::<Table>() {
-            return Err("it is a table; in this version guards judge numbers and mappings".to_owned());
-        }
-        let mut found = object.clone();
-        for key in &self.path {
-            let mapping = found.cast::<PyMapping>().map_err(|_| missing())?;
-            found = mapping.get_item(key.bind(py)).map_err(|_| missing())?;
-        }
-        self.number(&found)
-    }
-
-    fn number(&self, value: &Bound<'_, PyAny>) -> Result<f64, String> {
-        value.extract::<f64>().map_err(|_| format!("field '{}' is not a number", self.name))
     }
 }
 

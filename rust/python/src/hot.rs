@@ -146,7 +146,7 @@ unsafe extern "C" fn publish_on(
 /// # Safety
 /// A dictionary and a key to which the caller has references, and the thread is attached.
 #[inline(always)]
-unsafe fn look_up(dictionary: *mut ffi::PyObject, key: *mut ffi::PyObject) -> *mut ffi::PyObject {
+pub(crate) unsafe fn look_up(dictionary: *mut ffi::PyObject, key: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: passed on.
     #[cfg(Py_GIL_DISABLED)]
     unsafe {

@@ -18,6 +18,10 @@ mod errors;
 mod event;
 #[allow(unsafe_code)]
 mod event_type;
+#[allow(unsafe_code)]
+mod field;
+#[allow(unsafe_code)]
+mod filter;
 mod groups;
 mod guard;
 #[allow(unsafe_code)]
@@ -27,6 +31,7 @@ mod logic;
 #[allow(unsafe_code)]
 mod node;
 mod optimize;
+mod pattern;
 #[allow(unsafe_code)]
 mod payload;
 mod publisher;

@@ -2,7 +2,9 @@
 
 use crate::errors;
 use crate::node::lock;
-use chronofabric_logic::{Formula as Parsed, FormulaError, Monitor as Online, MonitorOptions, Verdict as Answer};
+use chronofabric_logic::{
+    Condition, Formula as Parsed, FormulaError, Monitor as Online, MonitorOptions, Verdict as Answer,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use std::sync::Mutex;
@@ -162,11 +164,35 @@ impl Monitor {
     }
 }
 
+/// A formula that a filter can judge each event by.
+pub(crate) fn condition_of(value: &Bound<'_, PyAny>) -> PyResult<(Parsed, Condition)> {
+    let formula = formula_of(value)?;
+    let condition = Condition::new(&formula).map_err(|refused| {
+        let text = formula.to_string();
+        let start = text.find(refused.operator).unwrap_or(0);
+        let hint = "watch it by a guard, which looks into the past";
+        let message = format!("where='{text}' {refused}; {hint}");
+        errors::exception(value.py(), "FormulaError", &message, |attributes| {
+            attributes.set_item("span", (start, start + refused.operator.len()))?;
+            attributes.set_item("text", text)?;
+            attributes.set_item("hint", hint)
+        })
+    })?;
+    Ok((formula, condition))
+}
+
+/// Raises `FormulaError` unless a formula is one that a filter can judge each event by.
+#[pyfunction]
+fn check_condition(formula: &Bound<'_, PyAny>) -> PyResult<()> {
+    condition_of(formula).map(drop)
+}
+
 /// Adds the submodule `logic`.
 pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     let module = PyModule::new(parent.py(), "logic")?;
     module.add_class::<Formula>()?;
     module.add_class::<Verdict>()?;
     module.add_class::<Monitor>()?;
+    module.add_function(wrap_pyfunction!(check_condition, &module)?)?;
     parent.add_submodule(&module)
 }

@@ -2,7 +2,7 @@
 
 use crate::columns::{self, Kind, Table};
 use crate::errors;
-use crate::event_type::{self, Face, incref};
+use crate::event_type::{self, Face, decref, incref};
 use chronofabric_bus::{Access, Magazine, Payload, Pool};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -159,6 +159,15 @@ impl Payload for Content {
 
     fn share_headers(headers: &Py<PyDict>) -> Py<PyDict> {
         event_type::attached(|py| headers.clone_ref(py))
+    }
+
+    #[inline]
+    fn release(self, access: impl Access) {
+        if is_exclusive(access) && self.kind() == OBJECT {
+            let object = ManuallyDrop::new(self).pointer();
+            // SAFETY: exclusive access says that the thread holds the interpreter; the reference is given up here.
+            unsafe { decref(object.cast()) };
+        }
     }
 }
 

@@ -265,6 +265,7 @@ impl Publisher {
             return Err(self.node.error(py, &error));
         }
         outcome.victims.clear();
+        outcome.unwanted.clear();
         if !outcome.blocked.is_empty() {
             return self.wait_for_room(py, outcome);
         }
@@ -284,6 +285,7 @@ impl Publisher {
     ) -> PyResult<Option<BlockedPublish>> {
         published.map_err(|error| self.node.error(py, &error))?;
         outcome.victims.clear();
+        outcome.unwanted.clear();
         if outcome.blocked.is_empty() {
             return Ok(None);
         }

@@ -338,7 +338,7 @@ impl Asking {
 
 const NO_SUBSCRIPTION: &str = "no subscription matches it; have @fabric.answers(...), or a subscription whose receiver calls \
                                event.reply(...), before asking";
-const LET_GO: &str = "its receivers dropped it, or let go of it without event.reply(...)";
+const LET_GO: &str = "its receivers dropped it, filtered it away, or let go of it without event.reply(...)";
 
 #[cold]
 fn nobody_answers(py: Python<'_>, topic: &str, why: &str) -> PyErr {

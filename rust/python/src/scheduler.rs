@@ -5,6 +5,7 @@
 //! once, in the thread that moves the time.
 
 mod action;
+mod execution_time;
 mod jobs;
 mod tally;
 
@@ -401,6 +402,7 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Timers>()?;
     module.add_class::<Timer>()?;
     module.add_class::<Call>()?;
+    module.add_class::<execution_time::ExecutionTime>()?;
     module.add_class::<jobs::DeadlineQueue>()?;
     module.add_class::<jobs::QueuedJob>()?;
     module.add_function(wrap_pyfunction!(jobs::admission, &module)?)?;

@@ -4,125 +4,21 @@ use crate::awaitable;
 use crate::errors;
 use crate::event::{Batch, DeadLetter};
 use crate::event_type;
+use crate::filter::filters_of;
 use crate::hot;
 use crate::node::{Event, Node, Victims, receiver};
+use crate::pattern::{Pattern, pattern_of};
 use crate::payload::{Content, collector, interpreter};
 use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
-use chronofabric_bus::{
-    BURST, Books, CausalCounts, Late, Order, Overflow, Pattern as BusPattern, Reason, SubscriptionOptions, Wake,
-};
+use chronofabric_bus::{BURST, Books, CausalCounts, Late, Order, Overflow, Reason, SubscriptionOptions, Wake};
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::PyDict;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) type Core = chronofabric_bus::Subscription<Content>;
-
-/// A compiled topic pattern.
-#[pyclass(module = "chronofabric._core.bus", frozen, eq, hash)]
-pub(crate) struct Pattern(pub(crate) BusPattern);
-
-impl Pattern {
-    /// What makes two patterns the same: the kind and text of each of their parts.
-    fn identity(&self) -> impl Iterator<Item = (bool, &str)> {
-        self.0.parts().iter().map(|part| (part.is_regex(), part.text()))
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.identity().eq(other.identity())
-    }
-}
-
-impl std::hash::Hash for Pattern {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.identity().for_each(|part| part.hash(state));
-    }
-}
-
-#[pymethods]
-impl Pattern {
-    #[new]
-    fn new(text: &Bound<'_, PyAny>) -> PyResult<Self> {
-        pattern_of(text).map(Self)
-    }
-
-    /// The text it was made from.
-    #[getter]
-    fn text(&self) -> &str {
-        self.0.text()
-    }
-
-    /// Whether it is a regular expression.
-    #[getter]
-    fn is_regex(&self) -> bool {
-        self.0.is_regex()
-    }
-
-    /// Whether a topic belongs to the set.
-    fn matches(&self, topic: &str) -> bool {
-        self.0.matches(topic)
-    }
-
-    fn __str__(&self) -> &str {
-        self.0.text()
-    }
-
-    fn __repr__(&self) -> String {
-        let parts: Vec<_> = self
-            .identity()
-            .map(|(is_regex, text)| format!("{}({text:?})", if is_regex { "regex" } else { "Pattern" }))
-            .collect();
-        if parts.len() == 1 { parts.concat() } else { format!("union([{}])", parts.join(", ")) }
-    }
-
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
-        let module = py.import("chronofabric._core")?.getattr("bus")?;
-        let parts = self.0.parts();
-        if parts.len() == 1 {
-            let maker = if self.0.is_regex() { "regex" } else { "Pattern" };
-            return Ok((module.getattr(maker)?, PyTuple::new(py, [self.0.text()])?));
-        }
-        let parts: Vec<_> = parts.iter().map(|part| Self(part.clone())).collect();
-        Ok((module.getattr("union")?, PyTuple::new(py, [PyList::new(py, parts)?])?))
-    }
-}
-
-/// The union of several patterns: each matching event once.
-#[pyfunction]
-pub(crate) fn union(patterns: &Bound<'_, PyAny>) -> PyResult<Pattern> {
-    pattern_of(patterns).map(Pattern)
-}
-
-/// A pattern from a regular expression that must match whole topics.
-#[pyfunction]
-pub(crate) fn regex(text: &Bound<'_, PyAny>) -> PyResult<Pattern> {
-    let py = text.py();
-    BusPattern::regex(&pattern_text(text)?).map(Pattern).map_err(|error| errors::from_bus(py, &error))
-}
-
-/// The text of a pattern.
-fn pattern_text(object: &Bound<'_, PyAny>) -> PyResult<String> {
-    let hint = "it must be a text such as 'plant/*/temperature' or cf.regex('...')";
-    object.extract().map_err(|_| errors::argument(object.py(), "pattern", object, hint))
-}
-
-/// A pattern, its text, or several of either, which together are one.
-pub(crate) fn pattern_of(object: &Bound<'_, PyAny>) -> PyResult<BusPattern> {
-    if let Ok(pattern) = object.cast::<Pattern>() {
-        return Ok(pattern.get().0.clone());
-    }
-    let py = object.py();
-    if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
-        let patterns = object.try_iter()?.map(|each| pattern_of(&each?)).collect::<PyResult<Vec<_>>>()?;
-        return BusPattern::any(patterns)
-            .ok_or_else(|| errors::argument(py, "pattern", object, "give at least one pattern; '**' is every topic"));
-    }
-    BusPattern::parse(&pattern_text(object)?).map_err(|error| errors::from_bus(py, &error))
-}
 
 /// The receiving end; subclassed in Python, which adds the asynchronous forms.
 #[pyclass(module = "chronofabric._core.bus", frozen, subclass, weakref)]
@@ -218,6 +114,9 @@ impl Condition for Ready<'_> {
             // It has caught up: worth waiting for.
             waiting.impatient.store(false, Ordering::Relaxed);
         }
+    }
+    fn due_ns(&self) -> Option<i64> {
+        self.core.due_ns()
     }
     fn arm(&self, wake: Arc<dyn Wake>) {
         self.core.items().arm(wake, 0);
@@ -321,7 +220,9 @@ fn count_of(value: &Bound<'_, PyAny>, argument: &str, least: usize) -> PyResult<
 #[pymethods]
 impl Subscription {
     #[new]
-    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order, history, group = None, late = "deliver"))]
+    #[pyo3(signature = (bus, pattern, *, name, capacity, capacity_bytes, overflow, block_timeout_ns, dead_letters_max, order,
+                        history, group = None, late = "deliver", condition = None, sample = None, rate_limit = None,
+                        throttle_ns = None, debounce_ns = None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         bus: &Bound<'_, crate::bus::Bus>,
@@ -336,6 +237,11 @@ impl Subscription {
         history: usize,
         group: Option<&str>,
         late: &str,
+        condition: Option<&Bound<'_, PyAny>>,
+        sample: Option<u64>,
+        rate_limit: Option<(i64, u32)>,
+        throttle_ns: Option<i64>,
+        debounce_ns: Option<i64>,
     ) -> PyResult<Self> {
         let py = bus.py();
         let node = Arc::clone(&bus.get().node);
@@ -363,7 +269,8 @@ impl Subscription {
             _ => Late::Deliver,
         };
         let pattern = pattern_of(pattern)?;
-        let name = if name.is_empty() { group.unwrap_or(pattern.text()).into() } else { name.into() };
+        let name: Box<str> = if name.is_empty() { group.unwrap_or(pattern.text()).into() } else { name.into() };
+        let (filters, terms) = filters_of(condition, sample, rate_limit, throttle_ns, debounce_ns, &name)?;
         let options = SubscriptionOptions {
             name,
             capacity,
@@ -376,8 +283,8 @@ impl Subscription {
             history,
         };
         let core = match group {
-            Some(group) => node.join(py, group, pattern, options)?,
-            None => node.bus.subscribe(pattern, options).map_err(|error| node.error(py, &error))?,
+            Some(group) => node.join(py, group, pattern, options, filters, terms)?,
+            None => node.bus.subscribe_filtered(pattern, options, filters).map_err(|error| node.error(py, &error))?,
         };
         Ok(Self { core, node, received: AtomicU64::new(0), group: group.map(Into::into), left: AtomicBool::new(false) })
     }
@@ -496,6 +403,19 @@ impl Subscription {
     #[getter]
     fn pending(&self) -> usize {
         self.core.pending()
+    }
+
+    /// When to look again although nothing was published, in nanoseconds of the node's time; `None` where nothing is kept
+    /// back.
+    #[getter]
+    fn due(&self) -> Option<i64> {
+        self.core.due_ns()
+    }
+
+    /// How many events its filters could not judge.
+    #[getter]
+    fn filter_errors(&self) -> u64 {
+        self.core.filter_failures().count
     }
 
     /// Its name in reports.

@@ -115,6 +115,7 @@ impl Shared {
                 let published = self.topic.publish(Concurrent, event, &mut outcome);
                 // Releasing a Python object here defers it to a thread that has the interpreter.
                 outcome.victims.clear();
+                outcome.unwanted.clear();
                 published
             });
             match published {

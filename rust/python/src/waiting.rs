@@ -8,7 +8,7 @@
 //! woken. A deadline is kept by the node's own time source; under a simulated one it passes when somebody advances it.
 
 use crate::node::{Node, detached, lock, thread_ident};
-use crate::subscription::Subscription;
+use crate::subscription::{Core, Subscription};
 use chronofabric_bus::Wake;
 use pyo3::prelude::*;
 use std::cell::Cell;
@@ -107,6 +107,10 @@ pub(crate) trait Condition: Send {
     fn awake(&self) -> Duration {
         AWAKE
     }
+    /// When it comes true by itself, on the node's time source.
+    fn due_ns(&self) -> Option<i64> {
+        None
+    }
     /// Told before the interpreter is let go, and again when it has been taken back.
     fn waits(&self, waits: bool);
     /// Told before the thread parks.
@@ -136,10 +140,7 @@ pub(crate) fn wait(
 ) -> PyResult<bool> {
     let source = node.bus.source();
     let main = in_main_thread();
-    let mut slice = condition.slice().min(if main { SIGNAL_SLICE } else { UNTIL_WOKEN });
-    if deadline_ns.is_some() && source.as_simulated().is_some() {
-        slice = slice.min(SIMULATED_SLICE);
-    }
+    let longest = condition.slice().min(if main { SIGNAL_SLICE } else { UNTIL_WOKEN });
     let parker: Arc<Parker> = PARKER.with(Arc::clone);
     let wake: Arc<dyn Wake> = Arc::<Parker>::clone(&parker);
     let mut spins = spins();
@@ -154,9 +155,11 @@ pub(crate) fn wait(
             condition.disarm(&wake);
             return Ok(false);
         }
-        let slice = match left {
-            Some(left) if source.as_simulated().is_none() => Duration::from_nanos(left.unsigned_abs()).min(slice),
-            _ => slice,
+        let due = condition.due_ns().map(|due| due.saturating_sub(source.now_ns()).max(0));
+        let slice = match left.into_iter().chain(due).min() {
+            Some(_) if source.as_simulated().is_some() => longest.min(SIMULATED_SLICE),
+            Some(left) => longest.min(Duration::from_nanos(left.unsigned_abs())),
+            None => longest,
         };
         condition.waits(true);
         let hands_over = HANDED_OVER.take();
@@ -242,8 +245,27 @@ struct Shared {
 #[derive(Default)]
 struct Inbox {
     tokens: Vec<u64>,
+    due: Vec<Due>,
     /// How many threads wait for the first: to notify nobody would cost a system call all the same.
     sleepers: usize,
+}
+
+/// A watched subscription that has something to do at a time, although nothing is published.
+struct Due {
+    due_ns: i64,
+    token: u64,
+    core: Arc<Core>,
+    node: Arc<Node>,
+}
+
+impl Due {
+    /// How long until then, as far as real time can tell.
+    fn left(&self) -> Duration {
+        let source = self.node.bus.source();
+        let left = self.due_ns.saturating_sub(source.now_ns()).max(0);
+        let left = Duration::from_nanos(left.unsigned_abs());
+        if source.as_simulated().is_some() { left.min(SIMULATED_SLICE) } else { left }
+    }
 }
 
 /// What is written at one end makes the other one readable.
@@ -306,6 +328,11 @@ impl Wakeups {
     pub(crate) fn wake(&self) -> Arc<dyn Wake> {
         Arc::<Shared>::clone(&self.shared)
     }
+
+    /// How long until the first watched subscription has something to do by itself; `None` where none has.
+    fn until_due(&self) -> Option<Duration> {
+        lock(&self.shared.inbox).due.iter().map(Due::left).min()
+    }
 }
 
 #[pymethods]
@@ -324,11 +351,15 @@ impl Wakeups {
         if subscription.is_ready() {
             items.disarm(&wake, token);
             wake.wake(token);
+        } else if let Some(due_ns) = subscription.core.due_ns() {
+            let (core, node) = (Arc::clone(&subscription.core), Arc::clone(&subscription.node));
+            lock(&self.shared.inbox).due.push(Due { due_ns, token, core, node });
         }
     }
 
     /// Takes a registration back.
     fn unwatch(&self, subscription: &Bound<'_, Subscription>, token: u64) {
+        lock(&self.shared.inbox).due.retain(|due| due.token != token);
         subscription.get().core.items().disarm(&self.wake(), token);
     }
 
@@ -364,6 +395,7 @@ impl Wakeups {
             if !tokens.is_empty() {
                 return Ok(tokens);
             }
+            let slice = self.until_due().map_or(SLICE, |left| left.min(SLICE));
             let hands_over = HANDED_OVER.take();
             detached(py, || {
                 if hands_over && self.shared.comes_soon() {
@@ -371,7 +403,7 @@ impl Wakeups {
                 }
                 let mut inbox = lock(&self.shared.inbox);
                 inbox.sleepers += 1;
-                let waited = self.shared.changed.wait_timeout_while(inbox, SLICE, |inbox| inbox.tokens.is_empty());
+                let waited = self.shared.changed.wait_timeout_while(inbox, slice, |inbox| inbox.tokens.is_empty());
                 waited.unwrap_or_else(PoisonError::into_inner).0.sleepers -= 1;
             });
             if let Some(node) = &self.node {
@@ -388,7 +420,27 @@ impl Wakeups {
             let mut bytes = [0; 64];
             while matches!((&*read).read(&mut bytes), Ok(count) if count == bytes.len()) {}
         }
-        std::mem::take(&mut lock(&self.shared.inbox).tokens)
+        let mut inbox = lock(&self.shared.inbox);
+        let mut tokens = std::mem::take(&mut inbox.tokens);
+        if inbox.due.is_empty() {
+            return tokens;
+        }
+        inbox.due.retain(|due| !tokens.contains(&due.token));
+        let now: Vec<Due> = inbox.due.extract_if(.., |due| due.left().is_zero()).collect();
+        drop(inbox);
+        let wake = self.wake();
+        for Due { token, core, .. } in now {
+            // Handed out once, as every other.
+            core.items().disarm(&wake, token);
+            tokens.push(token);
+        }
+        tokens
+    }
+
+    /// Seconds until a watched subscription has something to do although nothing is published; `None` where none will.
+    #[getter]
+    fn timeout(&self) -> Option<f64> {
+        self.until_due().map(|left| left.as_secs_f64())
     }
 
     /// A file descriptor that becomes readable when there is a number to take.

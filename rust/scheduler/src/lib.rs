@@ -3,9 +3,10 @@
 //! A [`Wheel`] holds timers and knows no clock; [`Timers`] drive one over a time source, in a thread of their own or, on a
 //! simulated source, in the thread that moves the time. What a timer does is an [`Action`], which the crate's user fills.
 //!
-//! A [`DeadlineQueue`] says which job is next, and [`fits`] whether a set of tasks keeps its deadlines.
+//! A [`DeadlineQueue`] says which job is next, and [`fits`] whether a set of tasks keeps its deadlines. An
+//! [`ExecutionTime`] learns how long a job takes.
 //!
-//! `wheel`, `period`, `queue` and `admission` are arithmetic. `timers` joins them to a source; it sleeps in `alarm` and asks the system for what
+//! `wheel`, `period`, `queue`, `admission` and `prediction` are arithmetic. `timers` joins them to a source; it sleeps in `alarm` and asks the system for what
 //! `realtime` names.
 
 #![deny(unsafe_code)]
@@ -17,6 +18,7 @@ mod error;
 #[allow(unsafe_code)]
 mod memory;
 mod period;
+mod prediction;
 mod queue;
 #[allow(unsafe_code)]
 mod realtime;
@@ -27,6 +29,7 @@ mod wheel;
 pub use admission::{Cause, Fit, Misfit, POINTS_MAX, TaskTimes, divide, fits};
 pub use error::SchedulerError;
 pub use period::{MissedTicks, NextTick};
+pub use prediction::{EXECUTION_TIME_BYTES_MAX, ExecutionTime};
 pub use queue::{DeadlineQueue, JobHandle};
 pub use realtime::{Class, Granted, Realtime, Refused};
 pub use timers::{Action, Firing, Period, Spin, Timer, Timers, TimersOptions};

@@ -328,7 +328,7 @@ impl<A: Action> Shared<A> {
     /// The next timer that is due, armed again where it is periodic.
     fn step(&self) -> Option<(Arc<Timer<A>>, Firing)> {
         let mut state = self.lock();
-        let now_ns = self.source.now_ns();
+        let now_ns = self.follow(&mut state);
         let due = state.wheel.pop_due(now_ns)?;
         Some(state.fire(due.due_ns, due.value, now_ns))
     }
@@ -345,7 +345,7 @@ impl<A: Action> Shared<A> {
             if state.closed {
                 return;
             }
-            let now_ns = self.source.now_ns();
+            let now_ns = self.follow(&mut state);
             if let Some(due) = state.wheel.pop_due(now_ns) {
                 state.awaited_ns = i64::MIN;
                 let (timer, firing) = state.fire(due.due_ns, due.value, now_ns);
@@ -358,6 +358,15 @@ impl<A: Action> Shared<A> {
             drop(state);
             self.wait(until_ns, &mut margin);
         }
+    }
+
+    /// The time, which the wheel follows where it was set back. Only the system's clock can be.
+    fn follow(&self, state: &mut State<A>) -> i64 {
+        let now_ns = self.source.now_ns();
+        if matches!(self.source, TimeSource::System) {
+            state.wheel.set_back(now_ns);
+        }
+        now_ns
     }
 
     /// Waits for an instant, or for a call.
@@ -376,7 +385,8 @@ impl<A: Action> Shared<A> {
             margin.learn(late_ns, whole_ns == sleep_ns);
             return;
         }
-        while self.source.now_ns() < until_ns && !self.alarm.is_called() {
+        // A clock that is set back meanwhile is not waited for by spinning.
+        while (1..=margin.now_ns).contains(&until_ns.saturating_sub(self.source.now_ns())) && !self.alarm.is_called() {
             std::hint::spin_loop();
         }
         self.alarm.sleep(Some(0));

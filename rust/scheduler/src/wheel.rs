@@ -6,7 +6,7 @@
 //! at most once a level, and on the lowest every timer of a slot is due in the same nanosecond: nothing is ever sorted.
 //!
 //! Invariants:
-//! - The position never decreases, and never passes a timer that is held.
+//! - The position never decreases unless the clock is set back, and never passes a timer that is held.
 //! - A timer at level `l` agrees with the position in all bits above that level's, and is ahead of it in the level's own. So
 //!   all of level `l` is due before any of level `l + 1`, and the first occupied slot of the lowest occupied level is next.
 //! - A slot keeps the order in which its timers were armed, and is emptied downwards before anything is armed below it: who
@@ -205,6 +205,32 @@ impl<T> Wheel<T> {
         // No slot begins in between, so everybody keeps its place.
         self.position = self.position.max(now);
         None
+    }
+
+    /// Follows a clock that was set back: timers keep their instants, and new ones may come before where the wheel stood.
+    /// Looks at every timer; an instant that is not earlier changes nothing.
+    pub fn set_back(&mut self, now_ns: i64) {
+        let now = ordered(now_ns);
+        if now >= self.position {
+            return;
+        }
+        let mut held = Vec::with_capacity(self.held);
+        for head in 0..HEADS {
+            let mut index = self.nodes[head as usize].next;
+            while index != head {
+                held.push(index);
+                index = self.nodes[index as usize].next;
+            }
+            self.nodes[head as usize].next = head;
+            self.nodes[head as usize].previous = head;
+        }
+        self.occupied = [0; LEVELS];
+        self.levels = 0;
+        self.position = now;
+        // Who is due in the same nanosecond was in the same slot, in the order of arming.
+        for index in held {
+            self.link(index, self.nodes[index as usize].due_ns);
+        }
     }
 
     /// When to look next at the latest: no timer is due before. A timer that is far is looked at a few times on its way,
@@ -492,6 +518,31 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn set_back_it_fires_what_a_new_one_would(
+            ahead in 1..i64::MAX / 4, delays in prop::collection::vec(delay(), 1..60), later in delay(),
+        ) {
+            let mut wheel = Wheel::new(0, 1_000);
+            let mut anew = Wheel::new(0, 1_000);
+            prop_assert!(wheel.pop_due(ahead).is_none());
+            for (number, delay) in delays.iter().map(|delay| ahead.saturating_add(delay.abs())).enumerate() {
+                wheel.arm(delay, number).unwrap();
+                anew.arm(delay, number).unwrap();
+            }
+            wheel.set_back(0);
+            wheel.arm(later, usize::MAX).unwrap();
+            anew.arm(later, usize::MAX).unwrap();
+            wheel.set_back(1);
+            prop_assert_eq!(wheel.len(), anew.len());
+            for now_ns in [later.max(0), ahead, ahead.saturating_mul(2), i64::MAX] {
+                while let Some(due) = anew.pop_due(now_ns) {
+                    prop_assert_eq!(wheel.pop_due(now_ns), Some(due));
+                }
+                prop_assert!(wheel.pop_due(now_ns).is_none());
+            }
+            prop_assert!(wheel.is_empty());
+        }
+
         #[test]
         fn it_fires_what_a_sorted_map_fires_in_the_same_order(
             start_ns in any::<i32>(), steps in prop::collection::vec(step(), 1..120),

@@ -121,12 +121,14 @@ def real_time(attempt: Callable[[], str | None], *, limit: int | None, system: s
     refused = attempt()
     if refused is None:
         evidence = f"a thread got SCHED_FIFO and gave it back ({', '.join(rights)})"
-        return Finding("real-time policy", "ok", evidence, "A thread can be put before all ordinary ones.")
+        meaning = "The thread that fires timers can be put before all ordinary ones: Realtime(scheduling='fifo')."
+        return Finding("real-time policy", "ok", evidence, meaning)
     return Finding(
         "real-time policy",
         "limited",
         f"a thread that asked for SCHED_FIFO was refused: {refused} ({', '.join(rights)})",
-        "Threads wait for others when cores are busy, whatever their deadline.",
+        "Threads wait for others when cores are busy, whatever their deadline: the one that fires timers too, for "
+        "milliseconds.",
         "Set `rtprio` in /etc/security/limits.conf, LimitRTPRIO= of the service, or docker --cap-add SYS_NICE "
         "--ulimit rtprio=99.",
     )
@@ -158,7 +160,9 @@ def idle_states(attempt: Callable[[], str | None], *, system: str) -> Finding:
     refused = attempt()
     if refused is None:
         evidence = "/dev/cpu_dma_latency can be opened for writing"
-        return Finding("idle states", "ok", evidence, "A program can keep cores from sleeping deeply.")
+        return Finding(
+            "idle states", "ok", evidence, "Realtime(awake_processors=True) keeps cores from sleeping deeply."
+        )
     return Finding(
         "idle states",
         "absent",
@@ -177,7 +181,7 @@ def wake_up(late_ns: list[int], *, slack: str | None) -> Finding:
         f"the worst {duration_text(worst_ns)}"
     )
     if slack is not None and slack.strip().isdigit():
-        evidence += f"; timer slack {duration_text(int(slack))}"
+        evidence += f"; timer slack {duration_text(int(slack))}, which the thread that fires timers does without"
     if median_ns <= LATE_NS_MAX:
         return Finding("timers", "ok", evidence, "Timers and timeouts are late by about that.")
     return Finding(

@@ -54,7 +54,7 @@ def build(settings: RunSettings) -> Fabric:
         watch: dict[str, Any] = guard.section.options()
         fabric.guard(**watch, action=guard.action.model_dump() if guard.action else None)
     for section, resolve in settings.sinks:
-        fabric.add_sink(section.make(resolve))
+        fabric.add_sink(section.make(resolve), **section.filters())
     for source in sources:
         fabric.add_source(source)
     return fabric

@@ -16,6 +16,7 @@ from chronofabric.errors import ArgumentError
 from chronofabric.fabric.settings.wording import THIS, kind_of, nearest
 
 __all__ = [
+    "ConditionText",
     "Duration",
     "Factor",
     "FormulaText",
@@ -89,6 +90,14 @@ def _formula(value: object) -> str:
     return value
 
 
+def _condition(value: object) -> str:
+    from chronofabric._core.logic import check_condition
+
+    text = _formula(value)
+    check_condition(text)
+    return text
+
+
 def _signal(value: object) -> str:
     if not isinstance(value, str):
         raise _wrong(value, "a signal", "write it like 'host/cpu#percent'")
@@ -114,6 +123,7 @@ Topic: TypeAlias = Annotated[str, PlainValidator(_topic)]
 TopicPattern: TypeAlias = Annotated[str | Pattern, PlainValidator(_pattern)]
 Patterns: TypeAlias = list[TopicPattern]
 FormulaText: TypeAlias = Annotated[str, PlainValidator(_formula)]
+ConditionText: TypeAlias = Annotated[str, PlainValidator(_condition)]
 Signals: TypeAlias = dict[str, Annotated[str, PlainValidator(_signal)]]
 Target: TypeAlias = Annotated[str, PlainValidator(_target)]
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field  # noqa: TID253 - only run fil
 
 from chronofabric.fabric.named import named_object
 from chronofabric.fabric.settings.kinds import (
+    ConditionText,
     Duration,
     Factor,
     FormulaText,
@@ -135,7 +136,26 @@ class TimerSection(PartSection):
     rate: Rate
 
 
-class TerminalSection(PartSection):
+class FilteredSection(PartSection):
+    """A table that describes one sink: which events it gets."""
+
+    where: ConditionText | None = None
+    sample: Positive | None = None
+    rate_limit: Rate | None = None
+    throttle: Duration | None = None
+    debounce: Duration | None = None
+
+    def options(self) -> dict[str, object]:
+        """Return the keyword arguments of the sink itself."""
+        return {name: value for name, value in super().options().items() if name not in FilteredSection.model_fields}
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters that the file gives, as `Fabric.add_sink` takes them."""
+        given = self.model_fields_set & set(FilteredSection.model_fields)
+        return {name: getattr(self, name) for name in sorted(given)}
+
+
+class TerminalSection(FilteredSection):
     """``[[sink]]`` of kind ``terminal``."""
 
     made_by: ClassVar[str] = "chronofabric.fabric.sinks:TerminalSink"
@@ -148,7 +168,7 @@ class TerminalSection(PartSection):
     width: Annotated[int, Field(ge=40)] = 160
 
 
-class NdjsonSection(PartSection):
+class NdjsonSection(FilteredSection):
     """``[[sink]]`` of kind ``ndjson``."""
 
     made_by: ClassVar[str] = "chronofabric.fabric.sinks:NdjsonSink"
@@ -160,7 +180,7 @@ class NdjsonSection(PartSection):
     overwrite: bool = False
 
 
-class ColumnsSection(PartSection):
+class ColumnsSection(FilteredSection):
     """``[[sink]]`` of kind ``parquet`` or ``arrow``."""
 
     made_by: ClassVar[str] = "chronofabric.fabric.sinks:ColumnsSink"
@@ -177,7 +197,7 @@ class ColumnsSection(PartSection):
         return {**super().options(), "format": self.kind}
 
 
-class PythonSinkSection(PartSection):
+class PythonSinkSection(FilteredSection):
     """``[[sink]]`` of kind ``python``."""
 
     made_by: ClassVar[str] = "chronofabric.fabric.sinks:PythonSink"

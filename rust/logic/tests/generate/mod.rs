@@ -95,3 +95,16 @@ pub fn formula() -> impl Strategy<Value = String> {
         ]
     })
 }
+
+/// Formula text without temporal operators.
+pub fn condition() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![12 => comparison(), 1 => Just("true".to_owned()), 1 => Just("false".to_owned())];
+    leaf.prop_recursive(6, 24, 2, |inner| {
+        let pair = (inner.clone(), inner.clone());
+        prop_oneof![
+            1 => inner.prop_map(|inner| format!("not ({inner})")),
+            4 => (pair, proptest::sample::select(&["and", "or", "implies"][..]))
+                .prop_map(|((left, right), operator)| format!("({left}) {operator} ({right})")),
+        ]
+    })
+}

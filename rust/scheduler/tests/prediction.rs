@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use chronofabric_optimize::prediction::{BYTES_MAX, ExecutionTime};
+use chronofabric_scheduler::{EXECUTION_TIME_BYTES_MAX, ExecutionTime};
 use proptest::prelude::*;
 use std::num::NonZeroU32;
 
@@ -42,7 +42,8 @@ fn check(half_life: u32, times: &[u64], rounding: f64) -> Result<(), TestCaseErr
         prop_assert!(estimate <= most.saturating_add(most / 32), "q = {q}: {estimate} is above {most}");
     }
     prop_assert_eq!(learnt.observations(), times.len() as u64);
-    prop_assert!(learnt.bytes() <= BYTES_MAX, "{} bytes", learnt.bytes());
+    prop_assert_eq!(learnt.longest_ns(), times.iter().copied().max());
+    prop_assert!(learnt.bytes() <= EXECUTION_TIME_BYTES_MAX, "{} bytes", learnt.bytes());
     Ok(())
 }
 
@@ -129,12 +130,12 @@ fn a_share_outside_zero_to_one_counts_as_the_nearer_of_these() {
 #[test]
 fn memory_is_bounded_whatever_is_observed_and_comes_back_when_the_old_is_forgotten() {
     let mut learnt = learn(1, &[0, u64::MAX]);
-    assert_eq!(learnt.bytes(), BYTES_MAX);
+    assert_eq!(learnt.bytes(), EXECUTION_TIME_BYTES_MAX);
     for bit in 0..64 {
         learnt.observe(1 << bit);
         learnt.observe((1 << bit) - 1);
     }
-    assert!(learnt.bytes() <= BYTES_MAX);
+    assert!(learnt.bytes() <= EXECUTION_TIME_BYTES_MAX);
     for _ in 0..300 {
         learnt.observe(1_000_000);
     }

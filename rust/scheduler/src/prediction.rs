@@ -16,7 +16,7 @@
 //!   own, however heavy the tail, only that of a sum in double precision (less than 1e-9).
 //! - **Change.** Where the distribution changes, and `k` observations follow, all older ones together have a share of
 //!   less than 2^(-k/h). So the estimate lies between the quantiles, at `q` less and `q` plus that share, of what came since.
-//! - **Memory.** At most [`BYTES_MAX`], whatever is observed; a task that stays within one octave of durations takes 256
+//! - **Memory.** At most [`EXECUTION_TIME_BYTES_MAX`], whatever is observed; a task that stays within one octave of durations takes 256
 //!   bytes.
 //!
 //! Estimators of a single quantile in constant memory (P-square, R. Jain and I. Chlamtac, 1985) promise no error at all
@@ -36,12 +36,12 @@ const RENORMALISE_AT: f64 = (1_u128 << 100) as f64;
 const FORGOTTEN_SHARE: f64 = 1e-18;
 
 /// What one task takes at most, beside the fixed fields.
-pub const BYTES_MAX: usize = GROUPS * SUB * size_of::<f64>();
+pub const EXECUTION_TIME_BYTES_MAX: usize = GROUPS * SUB * size_of::<f64>();
 
 /// The execution times of one task.
 ///
 /// ```
-/// use chronofabric_optimize::prediction::ExecutionTime;
+/// use chronofabric_scheduler::ExecutionTime;
 /// use std::num::NonZeroU32;
 ///
 /// let mut time = ExecutionTime::new(NonZeroU32::new(1_000).unwrap());
@@ -60,13 +60,14 @@ pub struct ExecutionTime {
     weight: f64,
     growth: f64,
     observations: u64,
+    longest_ns: Option<u64>,
 }
 
 impl ExecutionTime {
     /// Nothing is known yet; an observation weighs half as much as one `half_life` observations later.
     pub fn new(half_life: NonZeroU32) -> Self {
         let growth = (1.0 / f64::from(half_life.get())).exp2();
-        Self { weights: Vec::new(), lowest: 0, weight: 1.0, growth, observations: 0 }
+        Self { weights: Vec::new(), lowest: 0, weight: 1.0, growth, observations: 0, longest_ns: None }
     }
 
     /// Takes note of one execution.
@@ -75,6 +76,7 @@ impl ExecutionTime {
         self.make_room(bucket / SUB);
         self.weights[bucket - self.lowest * SUB] += self.weight;
         self.observations += 1;
+        self.longest_ns = self.longest_ns.max(Some(duration_ns));
         self.weight *= self.growth;
         if self.weight > RENORMALISE_AT {
             self.renormalise();
@@ -97,12 +99,17 @@ impl ExecutionTime {
         reached
     }
 
+    /// The longest of all, forgotten ones included; None before the first.
+    pub fn longest_ns(&self) -> Option<u64> {
+        self.longest_ns
+    }
+
     /// How many executions were observed, forgotten ones included.
     pub fn observations(&self) -> u64 {
         self.observations
     }
 
-    /// What the buckets take, in bytes; never more than [`BYTES_MAX`].
+    /// What the buckets take, in bytes; never more than [`EXECUTION_TIME_BYTES_MAX`].
     pub fn bytes(&self) -> usize {
         self.weights.capacity() * size_of::<f64>()
     }

@@ -354,7 +354,7 @@ class Bus(RuleBasedStateMachine):
         if filters.rate_limit is not None:
             # A rate that has a period of whole nanoseconds cannot be written with a burst of its own.
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr("chronofabric.fabric.checks.bucket_of", lambda _: filters.rate_limit)
+                patched.setattr("chronofabric.fabric.subscribing.bucket", lambda _, **_options: filters.rate_limit)
                 real = self.fabric.subscribe(real_pattern(pattern), block_timeout=0, rate_limit="1/s", **given)
         else:
             real = self.fabric.subscribe(real_pattern(pattern), block_timeout=0, **given)

@@ -611,7 +611,7 @@ impl<P: Payload> Topic<P> {
         }
         for (subscription, share) in route.subscriptions.iter().zip(shares) {
             let offered = if outcome.holds_up(subscription, priority) {
-                Offer::Full(share)
+                subscription.offer_behind(share, &mut outcome.victims)
             } else {
                 subscription.offer(access, share, priority, &mut outcome.victims)
             };

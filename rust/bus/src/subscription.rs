@@ -367,6 +367,17 @@ impl<P: Payload> Subscription<P> {
         })
     }
 
+    /// Offers events that come after others which wait for room, and which they must not overtake.
+    #[cold]
+    pub(crate) fn offer_behind(&self, share: Share<P>, victims: &mut Victims<P>) -> Offer<P> {
+        if !self.is_too_large(&share) {
+            return Offer::Full(share);
+        }
+        // There will never be room for it.
+        self.turn_away(share, Reason::TooLarge, victims);
+        Offer::Settled
+    }
+
     #[cold]
     fn overflow(&self, access: impl Access, mut rest: Share<P>, victims: &mut Victims<P>) -> Offer<P> {
         if self.is_too_large(&rest) {

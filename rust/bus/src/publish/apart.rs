@@ -101,7 +101,7 @@ pub(super) fn offer<P: Payload>(
         return deferred.wakes || subscription.is_closed();
     }
     let offered = if outcome.holds_up(subscription, priority) {
-        Offer::Full(share)
+        subscription.offer_behind(share, &mut outcome.victims)
     } else {
         subscription.offer(Concurrent, share, priority, &mut outcome.victims)
     };

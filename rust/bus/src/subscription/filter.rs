@@ -233,7 +233,8 @@ impl<P: Payload> Memory<P> {
             }
             let of_topic = self.topics.get_mut(entry.get())?;
             match &of_topic.kept {
-                Some(kept) if kept.due_ns <= now_ns || self.hastened => return Some(()),
+                // Also of what is due by now the earlier comes first, and of one instant what was published before.
+                Some(kept) if *entry.key() == (kept.due_ns, kept.number) => return Some(()),
                 Some(kept) => {
                     let key = entry.remove();
                     self.agenda.insert((kept.due_ns, kept.number), key);
@@ -491,8 +492,11 @@ impl<P: Payload> Subscription<P> {
             let priority = kept.event.priority();
             // What follows an event that waits for room waits behind it.
             let held_up = held_up(priority) || deferred.full.iter().any(|before| before.priority() == priority);
-            let offered =
-                if held_up { Offer::Full(kept.event) } else { self.offer(Concurrent, kept.event, priority, victims) };
+            let offered = if held_up {
+                self.offer_behind(kept.event, victims)
+            } else {
+                self.offer(Concurrent, kept.event, priority, victims)
+            };
             if let Offer::Full(event) = offered {
                 deferred.full.push(event);
             }

@@ -88,6 +88,8 @@ pub struct Waiting {
     pub impatient: AtomicBool,
     /// How many waits for events in a row were long enough to sleep.
     pub slept: AtomicU32,
+    /// How many waits in a row ended soon, with few events.
+    pub soon: AtomicU32,
 }
 
 /// What every publisher reads, side by side: with a thousand receivers each further cache line of each costs as much as the

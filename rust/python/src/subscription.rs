@@ -45,13 +45,23 @@ struct Ready<'a> {
     burst: Option<Duration>,
     pending: usize,
     since: Instant,
+    looked: Instant,
 }
 
-/// A burst that stops for so long has ended. An Arrow table takes its publisher up to ten microseconds.
-const PAUSE: Duration = Duration::from_micros(25);
+/// How often a burst is looked at: each look takes the line of the ring's position from its publisher, who needs it for every
+/// event.
+const LOOK: Duration = Duration::from_micros(8);
+/// A burst that stops for so long has ended. An Arrow table takes its publisher up to ten microseconds, the first one after it
+/// had to wait several times that.
+const PAUSE: Duration = Duration::from_micros(60);
 /// Receiving this part of a ring at once, and no fewer events than these, is a burst.
 const BURST_SHARE: u64 = 4;
 const BURST_MIN: u64 = 16;
+/// Where a receiver is woken for each event, and soon, waiting a moment longer may find a burst: pyarrow, for one, lets go of
+/// the interpreter in the middle of each publish. It is tried when two waits in a row were so, four, eight, and so on,
+/// then one time in so many; who asks and is answered by turns loses a pause each time.
+const TRIES: u32 = 256;
+const TRIES_FIRST: u32 = 2;
 /// The next burst may take its publisher so long for each event of the last.
 const BURST_EACH: Duration = Duration::from_micros(30);
 /// After so many waits in a row that were long enough to sleep, a receiver goes to sleep at once: staying awake would use a
@@ -67,8 +77,18 @@ impl<'a> Ready<'a> {
         let at_once = received.saturating_sub(subscription.received.swap(received, Ordering::Relaxed));
         let capacity = core.options().capacity as u64;
         let is_burst = at_once >= (capacity.min(BURST) / BURST_SHARE).max(BURST_MIN);
-        let burst = is_burst.then(|| BURST_EACH.saturating_mul(at_once.try_into().unwrap_or(u32::MAX)).min(PATIENCE));
-        Self { subscription, core, burst, pending: 0, since: Instant::now() }
+        let soon = &core.waiting().soon;
+        let tries = if is_burst {
+            soon.store(0, Ordering::Relaxed);
+            false
+        } else {
+            let soon = soon.fetch_add(1, Ordering::Relaxed) + 1;
+            soon >= TRIES_FIRST && (soon.is_power_of_two() || soon.is_multiple_of(TRIES))
+        };
+        let each = |events: u64| BURST_EACH.saturating_mul(events.try_into().unwrap_or(u32::MAX)).min(PATIENCE);
+        let burst = (is_burst || tries).then(|| each(at_once.max(BURST_MIN)));
+        let now = Instant::now();
+        Self { subscription, core, burst, pending: 0, since: now, looked: now }
     }
 }
 
@@ -80,6 +100,17 @@ impl Condition for Ready<'_> {
         self.subscription.is_ready()
     }
     fn glance(&mut self) -> bool {
+        if self.burst.is_some() {
+            // A full ring is not enough: the publisher notices it with its next event, and only then lets the interpreter go.
+            if self.core.waiting().publishers.load(Ordering::Relaxed) > 0 && self.subscription.is_ready() {
+                return true;
+            }
+            let now = Instant::now();
+            if now - self.looked < LOOK {
+                return false;
+            }
+            self.looked = now;
+        }
         let ready = self.subscription.is_ready();
         if ready {
             self.core.waiting().slept.store(0, Ordering::Relaxed);
@@ -88,9 +119,7 @@ impl Condition for Ready<'_> {
             return ready;
         }
         let pending = self.core.pending();
-        // A full ring is not enough: the publisher notices it with its next event, and only then lets the interpreter go.
-        let waiting = self.core.waiting().publishers.load(Ordering::Relaxed) > 0;
-        if self.subscription.is_closed() || waiting {
+        if self.subscription.is_closed() {
             return true;
         }
         if pending != self.pending {
@@ -106,6 +135,7 @@ impl Condition for Ready<'_> {
     }
     fn parks(&self) {
         self.core.waiting().slept.fetch_add(1, Ordering::Relaxed);
+        self.core.waiting().soon.store(0, Ordering::Relaxed);
     }
     fn waits(&self, waits: bool) {
         let waiting = self.core.waiting();

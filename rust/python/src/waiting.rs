@@ -161,9 +161,9 @@ pub(crate) fn wait(
             Some(left) => longest.min(Duration::from_nanos(left.unsigned_abs())),
             None => longest,
         };
-        condition.waits(true);
         let hands_over = HANDED_OVER.take();
         detached(py, || {
+            condition.waits(true);
             if hands_over {
                 std::thread::yield_now();
             }
@@ -184,14 +184,14 @@ pub(crate) fn wait(
 
 /// One turn of waiting, without the interpreter: stay awake, then park.
 fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, left: Duration) {
-    for _ in 0..spins {
+    let started = Instant::now();
+    let awake = if spins == 0 { Duration::ZERO } else { condition.awake() };
+    for _ in 0..if awake.is_zero() { 0 } else { spins } {
         if condition.glance() {
             return;
         }
         std::hint::spin_loop();
     }
-    let started = Instant::now();
-    let awake = if spins == 0 { Duration::ZERO } else { condition.awake() };
     while started.elapsed() < awake.min(left) {
         // Seldom enough not to take from the other thread the cache lines, or the core, that it works with.
         for _ in 0..PAUSES {

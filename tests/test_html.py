@@ -159,6 +159,19 @@ def test_a_report_shows_every_part_of_a_node(fabric):
     assert ("handler", "broken") in rows
 
 
+def test_a_report_shows_hits_misses_and_lateness_of_timers():
+    clock = cf.SimulatedClock()
+    with cf.Fabric("plant", clock=clock) as fabric:
+        fabric.every("10 ms", tolerance="1 ms", name="slow")(lambda: clock.advance("2 ms"))
+        fabric.timers.every("10 ms", cf.Flag(), first="5 ms", name="native")
+        clock.advance("35 ms")
+        shown = read(fabric.report())
+    assert shown.rows[0] == ["", "name", "events or hits", "lost or missed", "pending", "errors", "p50 us", "p99 us"]
+    rows = {(row[0], row[1]): row[2:] for row in shown.rows[1:]}
+    assert rows["timer", "slow"] == ["0", "3", "", "0", "0.0", "0.0"], "it starts in time and ends late"
+    assert rows["timer", "native"] == ["4", "0", "", "0", "0.0", "0.0"]
+
+
 def test_a_report_on_many_parts_is_bounded(fabric):
     kept = [fabric.subscribe("a", name=f"{number}{HOSTILE * 10}") for number in range(1_000)]
     shown = read(fabric.report())

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 from chronofabric._core import bus as _bus
 from chronofabric._core import html_table
-from chronofabric._core.bus import Batch, DeadLetter, Event, Flag, Pattern, regex
+from chronofabric._core.bus import Batch, DeadLetter, Event, Flag, Pattern, PreparedPublish, regex
 from chronofabric.errors import ReceiveTimeout
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "Flag",
     "NativeFunction",
     "Pattern",
+    "PreparedPublish",
     "Publisher",
     "Subscription",
     "regex",
@@ -100,14 +101,15 @@ def _counts(reasons: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NativeFunction:
-    """A C function that a guard calls in the publishing thread, without Python.
+    """A C function that guards, timers and jobs call without Python.
 
     Parameters
     ----------
     address
-        Where ``void function(int64_t time_ns, double robustness)`` lies: the ``address`` of a numba ``cfunc``, or
-        ``ctypes.cast(function, ctypes.c_void_p).value``. It must stay there while the guard exists, and may be called
-        from any thread.
+        Where ``void function(int64_t time_ns, double value)`` lies: the ``address`` of a numba ``cfunc``,
+        ``ctypes.cast(function, ctypes.c_void_p).value``, or ``int(ffi.cast("intptr_t", function))`` of cffi. It may be
+        called from any thread, with the time and the robustness of a guard, or the instant of a timer or job and how
+        long ago it was, in nanoseconds.
     keep
         Whatever keeps the function alive.
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -254,6 +255,21 @@ def test_a_real_time_policy_is_what_a_thread_got_when_it_asked():
     assert "CAP_SYS_NICE held" in machine.real_time(allowed, limit=0, system=LINUX, read=status).evidence
 
 
+def test_the_deadline_policy_is_what_the_thread_that_fires_got_when_it_asked():
+    assert machine.deadline_policy(allowed, system=LINUX).state == "ok"
+    found = machine.deadline_policy(refused, system=LINUX)
+    assert (found.state, found.way is not None) == ("absent", True)
+    assert "Operation not permitted" in found.evidence
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asked for on Linux only")
+def test_asking_for_the_deadline_policy_says_what_the_system_said_and_leaves_no_thread():
+    before = set(Path("/proc/self/task").iterdir())
+    refusal = here._try_deadline()
+    assert refusal is None or "os error" in refusal
+    assert set(Path("/proc/self/task").iterdir()) <= before
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no policies to ask for")
 def test_asking_for_a_real_time_policy_leaves_every_thread_as_it_was():
     def policies():
@@ -320,6 +336,7 @@ def test_few_open_files_are_a_limit():
 def test_other_systems_are_not_looked_at_where_only_linux_answers(system):
     found = [
         machine.real_time(not_to_be_called, limit=None, system=system, read=not_to_be_called),
+        machine.deadline_policy(not_to_be_called, system=system),
         machine.locked_memory(0.0, system=system, read=not_to_be_called),
         machine.idle_states(not_to_be_called, system=system),
         machine.governor(4, system=system, read=not_to_be_called),

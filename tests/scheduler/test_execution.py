@@ -234,9 +234,6 @@ def test_a_job_that_raises_is_counted_and_the_worker_goes_on(clock, scheduler, c
     assert "failed" in caplog.text
 
 
-# Threads, and the end
-
-
 # What is learnt
 
 
@@ -282,6 +279,82 @@ def test_a_suggestion_that_cannot_be_made_is_refused_by_name(learnt, options, na
     with pytest.raises(cf.ArgumentError) as caught:
         learnt.learnt_budget(**options)
     assert caught.value.argument == named
+
+
+@pytest.mark.parametrize(("order", "expected"), [("deadline", "late, soon"), ("feasible-first", "soon, late")])
+def test_a_job_that_will_be_late_anyway_makes_room_for_those_that_need_not_be(clock, order, expected):
+    with Scheduler(clock=clock, tolerance=0, order=order) as owner:
+        done: list[str] = []
+
+        def run(name, duration):
+            clock.advance(duration)
+            done.append(name)
+
+        owner.submit(lambda: run("late", "8 ms"), deadline="1 s", name="late")  # learnt: it takes 8 ms
+        clock.advance("20 ms")
+        owner.submit(lambda: run("first", "5 ms"), deadline="6 ms")
+        owner.submit(lambda: run("late", "8 ms"), deadline="10 ms", name="late")
+        owner.submit(lambda: run("soon", "1 ms"), deadline="11 ms", name="soon")
+        clock.advance("20 ms")
+        assert ", ".join(done) == f"late, first, {expected}"
+        assert owner.report()["once"]["late_ends"] == (2 if order == "deadline" else 1)
+
+
+def test_a_demoted_task_goes_by_what_was_learnt_of_it(clock):
+    with Scheduler(clock=clock, tolerance=0, order="feasible-first") as owner:
+        done = []
+
+        def long():
+            clock.advance("8 ms")
+            done.append("long")
+
+        long_task = owner.task(long, period="10 ms", budget="1 ms", kind="sporadic", on_overrun="demote")
+        long_task.release()
+        clock.advance("20 ms")
+        assert not long_task.guaranteed
+        owner.submit(lambda: clock.advance("3 ms"), deadline="3 ms")
+        long_task.release()
+        owner.submit(lambda: done.append("short"), deadline="12 ms")
+        clock.advance("20 ms")
+        assert done == ["long", "short", "long"]
+
+
+def test_jobs_with_a_guarantee_go_by_deadline_whatever_was_learnt(clock):
+    with Scheduler(clock=clock, tolerance=0, order="feasible-first") as owner:
+        done = []
+        slow = owner.task(
+            lambda: (clock.advance("9 ms"), done.append("slow")), period="40 ms", budget="9 ms", kind="sporadic"
+        )
+        slow.release()
+        clock.advance("50 ms")
+        late = owner.task(lambda: done.append("fast"), period="50 ms", budget="9 ms", kind="sporadic")
+        slow.release()
+        late.release()
+        clock.advance("20 ms")
+        assert done == ["slow", "slow", "fast"]
+
+
+def test_a_job_postponed_as_hopeless_can_still_be_cancelled(clock):
+    queue = DeadlineQueue(clock=clock)
+    hopeless = queue.push("hopeless", 10, best_effort=True, latest_start=5)
+    again = queue.push("hopeless too", 11, best_effort=True, latest_start=5)
+    queue.push("hopeful", 20, best_effort=True, latest_start=50)
+    clock.advance("10 ns")
+    assert queue.pop() == (20, "hopeful")
+    assert hopeless.cancel()
+    assert (queue.pop() or (0, None))[1] == "hopeless too"
+    assert not again.cancel()
+
+
+def test_a_latest_start_needs_best_effort_and_a_clock(clock):
+    for queue, options in ((DeadlineQueue(), {"best_effort": True}), (DeadlineQueue(clock=clock), {})):
+        with pytest.raises(cf.ArgumentError, match="best_effort=True") as caught:
+            queue.push("a", 1, latest_start=1, **options)
+        assert caught.value.argument == "latest_start"
+        assert len(queue) == 0
+
+
+# Threads, and the end
 
 
 def test_jobs_run_in_the_threads_of_the_workers():
@@ -376,15 +449,9 @@ def test_what_cannot_be_is_refused_by_name(scheduler, options, named):
     assert scheduler.report()["tasks"] == ()
 
 
-def test_coroutines_are_refused(scheduler):
-    async def run():
-        pass
-
-    with pytest.raises(cf.UnsupportedError):
-        scheduler.task(run, period="10 ms", budget="1 ms")
-
-
-@pytest.mark.parametrize("options", [{"workers": 0}, {"jobs_max": 0}, {"reserved": -1}, {"tolerance": math.nan}])
+@pytest.mark.parametrize(
+    "options", [{"workers": 0}, {"jobs_max": 0}, {"reserved": -1}, {"tolerance": math.nan}, {"order": "shortest"}]
+)
 def test_a_scheduler_with_impossible_options_is_not_made(options):
     with pytest.raises(cf.ArgumentError):
         Scheduler(**options)

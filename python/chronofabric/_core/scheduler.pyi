@@ -7,7 +7,17 @@ from chronofabric._core.bus import Wakeups
 from chronofabric._core.clock import Stamp, TimeSource
 from chronofabric.duration import Duration
 
-__all__ = ["Call", "DeadlineQueue", "ExecutionTime", "QueuedJob", "Timer", "Timers", "admission"]
+__all__ = [
+    "Call",
+    "DeadlineQueue",
+    "ExecutionTime",
+    "JobAccount",
+    "NativeTask",
+    "QueuedJob",
+    "Timer",
+    "Timers",
+    "admission",
+]
 
 @final
 class Timers:
@@ -160,6 +170,10 @@ class Call:
         """When the timer was due."""
 
     @property
+    def fired_ns(self) -> int:
+        """When the timer fired."""
+
+    @property
     def missed(self) -> int:
         """How many further ticks it stands for: left out, or fired while it waited."""
 
@@ -176,6 +190,9 @@ class DeadlineQueue:
     ----------
     jobs_max
         How many jobs may wait, with a guarantee and without it.
+    clock
+        What says whether a job can still be done in time: the name of a registered time source or a time source. Only
+        for jobs that are pushed with a `latest_start`.
 
     Examples
     --------
@@ -187,9 +204,15 @@ class DeadlineQueue:
     (True, (10, 'sooner'), None)
     """
 
-    def __new__(cls, jobs_max: int = 65_536) -> Self: ...
+    def __new__(cls, jobs_max: int = 65_536, *, clock: str | TimeSource | None = None) -> Self: ...
     def push(
-        self, job: object, deadline: datetime | Stamp | int, *, priority: int = 0, best_effort: bool = False
+        self,
+        job: object,
+        deadline: datetime | Stamp | int,
+        *,
+        priority: int = 0,
+        best_effort: bool = False,
+        latest_start: datetime | Stamp | int | None = None,
     ) -> QueuedJob:
         """Add a job.
 
@@ -203,9 +226,14 @@ class DeadlineQueue:
             0 to 255; the higher comes first where deadlines are equal.
         best_effort
             Whether it comes only when no job without this waits.
+        latest_start
+            When it has to begin to be done by its deadline, for a job pushed as best effort. One that has not begun by
+            then will be late whatever is done; it waits until no other waits that need not be.
 
         Raises
         ------
+        ArgumentError
+            A latest start without `best_effort`, or without a clock of the queue.
         JobLimitError
             As many jobs wait as may.
         ClosedError
@@ -216,15 +244,15 @@ class DeadlineQueue:
         """Take the most urgent job, with its deadline in nanoseconds, if one waits."""
 
     def wait(self) -> tuple[int, Any] | None:
-        """Take the most urgent job, and wait for one; return None once the queue is closed and empty."""
+        """Take the most urgent job, and wait for one; return None once the queue is closed."""
 
     def __len__(self) -> int: ...
     @property
     def next_deadline_ns(self) -> int | None:
         """The deadline of the job that comes next."""
 
-    def close(self) -> None:
-        """Wake everybody who waits, and take no more; what waits can still be popped."""
+    def close(self) -> int:
+        """Wake everybody who waits, and take no more; return how many jobs wait, which can still be popped."""
 
 @final
 class QueuedJob:
@@ -249,12 +277,90 @@ class ExecutionTime:
     def quantile_ns(self, quantile: float) -> int | None:
         """Return the duration within which a share of the runs ended; None before the first."""
 
-    @property
-    def observations(self) -> int:
-        """How many runs were noted."""
-
     def report(self) -> dict[str, int]:
         """Return ``count``, ``p50``, ``p90``, ``p99`` and ``max``, the longest of all."""
+
+@final
+class JobAccount:
+    """The policies of a task, and what became of its jobs. Users have `chronofabric.scheduler.Task`."""
+
+    def __new__(
+        cls,
+        *,
+        tolerance_ns: int,
+        budget_ns: int,
+        on_miss: str,
+        demotes: bool,
+        guaranteed: bool,
+        feasible_first: bool,
+    ) -> Self: ...
+    def released(self) -> None:
+        """Take note of a job that has come."""
+
+    def cancelled(self) -> None:
+        """Take note of a job that was taken back."""
+
+    def refused(self) -> None:
+        """Take note of a job that found no room."""
+
+    def failed(self) -> None:
+        """Take note of a job, or a handler, that failed."""
+
+    def begins(self, deadline_ns: int, now_ns: int) -> int | None:
+        """Take note of a job that is about to begin; return how late it is where it does not run."""
+
+    def ended(self, deadline_ns: int, started_ns: int, ended_ns: int) -> bool:
+        """Take note of the end of a job; return whether it took longer than its budget."""
+
+    def latest_start_ns(self, deadline_ns: int) -> int | None:
+        """Return by when a job without a guarantee has to begin to be done in time, where that matters."""
+
+    @property
+    def guaranteed(self) -> bool:
+        """Whether its task was admitted, and not demoted."""
+
+    def without_guarantee(self) -> None:
+        """Tell it that its task is not admitted."""
+
+    def quantile_ns(self, quantile: float) -> int | None:
+        """Return the duration within which a share of its jobs ended; None before the first."""
+
+    @property
+    def observations(self) -> int:
+        """How many jobs were learnt from."""
+
+    def report(self) -> dict[str, Any]:
+        """Return the counts, and how long jobs took."""
+
+@final
+class NativeTask:
+    """A task whose jobs come and run without the interpreter. Users have `chronofabric.scheduler.Scheduler.task`."""
+
+    def __new__(
+        cls,
+        act: object,
+        timers: Timers,
+        queue: DeadlineQueue,
+        account: JobAccount,
+        *,
+        deadline_ns: int,
+        priority: int,
+        missed: object | None = None,
+    ) -> Self: ...
+    def submit(self, arrival_ns: int, deadline_ns: int) -> QueuedJob:
+        """Let one job come now, by a deadline of its own."""
+
+    def move_to(self, queue: DeadlineQueue) -> None:
+        """Have its jobs wait for another worker from now on."""
+
+    def release(self, arrival_ns: int) -> None:
+        """Let one job come now."""
+
+    def __call__(self, due_ns: int, now_ns: int) -> bool:
+        """Do it in the calling thread; return whether that succeeded."""
+
+    def cancel(self) -> None:
+        """Let no more jobs come."""
 
 def admission(tasks: list[tuple[int, int, int]], workers: int, reserved_ns: int) -> dict[str, Any]:
     """Say whether tasks of ``(period_ns, deadline_ns, budget_ns)`` fit on some workers, and why."""

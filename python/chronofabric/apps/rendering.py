@@ -13,6 +13,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+from chronofabric.fabric.report import calls_python, hits, lateness, misses
+
 Snapshot = Mapping[str, Any]
 
 _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns"))
@@ -121,7 +123,7 @@ def progress_line(snapshot: Snapshot, rates: Rates) -> str:
     pending = sum(subscription["pending"] for subscription in snapshot["subscriptions"])
     lost = sum(_lost(subscription) for subscription in snapshot["subscriptions"])
     fired = sum(guard["fired"] for guard in snapshot["guards"])
-    missed = sum(_misses(timer) for timer in snapshot["timers"])
+    missed = sum(misses(timer) for timer in snapshot["timers"])
     deadlines = f"  deadlines missed {count_text(missed)}" if snapshot["timers"] else ""
     slowest = max(
         (subscription["latency_ns"]["p99"] or 0 for subscription in snapshot["subscriptions"]),
@@ -240,43 +242,19 @@ def _guard_line(guard: Snapshot) -> str:
     )
 
 
-def _misses(timer: Snapshot) -> int:
-    """Return how many ticks came later than their tolerance or not at all; those that joined another are none of them.
-
-    A call is judged by its end, which is late where its start was; what is native, by its start.
-    """
-    late = timer["late_ends"] if _calls_python(timer) else timer["late_starts"]
-    return int(late + timer["missed_ticks"])
-
-
-def _hits(timer: Snapshot) -> int:
-    done = timer["completion_ns"]["count"] if _calls_python(timer) else timer["fired"]
-    return int(done + timer["missed_ticks"] - _misses(timer))
-
-
-def _calls_python(timer: Snapshot) -> bool:
-    return timer["execution_ns"] is not None
-
-
-def _lateness(timer: Snapshot) -> Snapshot:
-    """Return how late its actions began: calls of Python by the interpreter, others by the thread that fires."""
-    late: Snapshot = timer["python_start_ns" if _calls_python(timer) else "native_start_ns"]
-    return late
-
-
 def _timer_line(timer: Snapshot) -> str:
     return (
-        f"{_short(timer['name'], 23):<24}{count_text(_hits(timer)):>10}{count_text(_misses(timer)):>14}"
-        f"{timer['errors']:>8}{_percentiles(_lateness(timer))}"
+        f"{_short(timer['name'], 23):<24}{count_text(hits(timer)):>10}{count_text(misses(timer)):>14}"
+        f"{timer['errors']:>8}{_percentiles(lateness(timer))}"
     )
 
 
 def _timer_lines(timer: Snapshot) -> Iterator[str]:
     yield (
-        f"  {_short(timer['name'], 25):<26}{count_text(_hits(timer)):>14}{count_text(_misses(timer)):>9}"
-        f"{count_text(timer['missed_ticks']):>9}{count_text(timer['coalesced']):>8}{_percentiles(_lateness(timer))}"
+        f"  {_short(timer['name'], 25):<26}{count_text(hits(timer)):>14}{count_text(misses(timer)):>9}"
+        f"{count_text(timer['missed_ticks']):>9}{count_text(timer['coalesced']):>8}{_percentiles(lateness(timer))}"
     )
-    if _calls_python(timer) and timer["called"]:
+    if calls_python(timer) and timer["called"]:
         took = timer["execution_ns"]
         over = (
             f", {count_text(timer['overruns'])} over {duration_text(timer['budget_ns'])}" if timer["overruns"] else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from chronofabric._core import html_table
 
-__all__ = ["Report"]
+__all__ = ["Report", "calls_python", "hits", "lateness", "misses"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -99,8 +99,7 @@ class Report:
             p99 = each["lateness_ns"]["p99"] / 1e3
             lines.append(f"  guard {each['name']}: fired {each['fired']} times, p99 {p99:.1f} us after the sample")
         for each in self.timers:
-            start = "python_start_ns" if each["called"] else "native_start_ns"
-            late, p99 = each["late_starts"], each[start]["p99"] / 1e3
+            late, p99 = each["late_starts"], lateness(each)["p99"] / 1e3
             lines.append(
                 f"  timer {each['name']}: {each['fired']} ticks, {each['missed_ticks'] + each['coalesced']} left out, "
                 f"{late} more than {each['tolerance_ns'] / 1e3:g} us late; p99 {p99:.1f} us"
@@ -115,7 +114,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """Show the report in a notebook."""
-        columns = ("", "name", "events", "lost", "pending", "errors", "p50 us", "p99 us")
+        columns = ("", "name", "events or hits", "lost or missed", "pending", "errors", "p50 us", "p99 us")
         rows = []
         for each in self.subscriptions:
             lost = sum(each["dropped"].values()) + sum(each["dead_lettered"].values())
@@ -124,9 +123,38 @@ class Report:
         for each in self.guards:
             counts = (each["fired"], "", "", each["errors"])
             rows.append(["guard", each["name"], *map(str, counts), *_waits(each["lateness_ns"])])
+        for each in self.timers:
+            counts = (hits(each), misses(each), "", each["errors"])
+            rows.append(["timer", each["name"], *map(str, counts), *_waits(lateness(each))])
         for kind in ("handlers", "sources", "sinks"):
             rows += [[kind[:-1], each["name"], "", "", "", str(each["errors"]), "", ""] for each in getattr(self, kind)]
         return html_table(str(self).partition("\n")[0], rows, columns)
+
+
+def misses(timer: Mapping[str, Any]) -> int:
+    """Return how many ticks came later than their tolerance or not at all; those that joined another are none of them.
+
+    A call is judged by its end, which is late where its start was; what is native, by its start.
+    """
+    late = timer["late_ends"] if calls_python(timer) else timer["late_starts"]
+    return int(late + timer["missed_ticks"])
+
+
+def hits(timer: Mapping[str, Any]) -> int:
+    """Return how many ticks were acted on in time."""
+    done = timer["completion_ns"]["count"] if calls_python(timer) else timer["fired"]
+    return int(done + timer["missed_ticks"] - misses(timer))
+
+
+def calls_python(timer: Mapping[str, Any]) -> bool:
+    """Whether a function or coroutine of Python is called for its ticks."""
+    return timer["execution_ns"] is not None
+
+
+def lateness(timer: Mapping[str, Any]) -> dict[str, int]:
+    """Return how late its actions began: calls of Python by the interpreter, others by the thread that fires."""
+    late: dict[str, int] = timer["python_start_ns" if calls_python(timer) else "native_start_ns"]
+    return late
 
 
 def _waits(durations_ns: Mapping[str, int]) -> list[str]:

@@ -59,7 +59,7 @@ class NodeTimers(Timers):
     def disarm(self) -> int:
         """Take all timers back; calls that wait are made all the same."""
         self._closed = True
-        return self._core.close()
+        return self._take_back()
 
     def close(self) -> int:
         """Take all timers and calls back. The node does this when it is closed."""

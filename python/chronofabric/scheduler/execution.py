@@ -14,38 +14,49 @@ from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
 from chronofabric._core import scheduler as _scheduler
 from chronofabric.duration import nanoseconds
-from chronofabric.errors import AdmissionError, ArgumentError, ClosedError, ForkedError, UnsupportedError
+from chronofabric.errors import AdmissionError, ArgumentError, ClosedError, ForkedError, JobLimitError
 from chronofabric.scheduler.jobs import CURRENT, Admission, Job, Miss, MissedJob, Overrun, Task
-from chronofabric.scheduler.timers import Target, Timers, checked_count, is_coroutine_function, one_of
+from chronofabric.scheduler.timers import Target, Timers, checked_count, one_of
+from chronofabric.scheduler.work import Work, natively, nothing, work_of
 
 if TYPE_CHECKING:
+    import asyncio
+
     from chronofabric.duration import Duration
+    from chronofabric.scheduler.coroutines import Coroutines
+    from chronofabric.scheduler.timers import NativeAction
 
 __all__ = ["Scheduler"]
 
 _DEAD_LETTERS_MAX = 1024
 _FINISH_S = 5.0
+_LEARNT_MAX = 256
+"""Of how many functions that are submitted it is learnt how long they take."""
+_EXPECTED = 0.9
+"""The share of executions that end within what is expected of the next."""
 
 _logger = logging.getLogger("chronofabric.scheduler")
 _OPEN: WeakSet[Scheduler]
 
 
 class _Releases(Timers):
-    """Timers that say to whom they call when they were due."""
+    """Timers that hand to whom they call what was called for."""
 
     def _call(self, call: _scheduler.Call) -> None:
         target: Target = call.target
-        target.function(call.due_ns)
+        target.function(call)
         call.completed(False)
 
 
 class Scheduler:
     """Tasks with deadlines, on workers that take the earliest deadline first and run each job to its end.
 
-    A worker is a thread; Python runs in one of them at a time, so several help only where jobs let the interpreter go.
-    Behind a busy interpreter a job starts no sooner than its switch interval allows, and no admission can promise more:
-    what must not wait is a native action of `Timers`. On a simulated clock there are no threads: jobs run, one after
-    the other, in the thread that moves the time.
+    A job is a function, a coroutine, or a native action such as a `NativeFunction`. A worker is a thread; Python runs
+    in one of them at a time, so several help only where jobs let the interpreter go. Behind a busy interpreter a job of
+    Python starts no sooner than its switch interval allows, and no admission can promise more. Native jobs come and run
+    without the interpreter; they wait only for the job that their worker runs. Coroutines run on the loop in which the
+    scheduler was entered with ``async with``, or on `loop`; their worker waits for their end. On a simulated clock
+    there are no threads: jobs run, one after the other, in the thread that moves the time.
 
     Parameters
     ----------
@@ -61,6 +72,12 @@ class Scheduler:
         A start or an end later than this after its deadline counts as missed.
     jobs_max
         How many jobs may wait for each worker.
+    order
+        How jobs without a guarantee are put in order: ``"deadline"``; or ``"feasible-first"``: by deadline too, but one
+        that cannot be expected to end in time any more, from how long its like took so far, waits until none can.
+        Jobs with a guarantee always go by deadline, for which they were admitted.
+    loop
+        Where coroutines run, if not on the loop that enters.
 
     Raises
     ------
@@ -89,14 +106,18 @@ class Scheduler:
         reserved: Duration = 0,
         tolerance: Duration = "1 ms",
         jobs_max: int = 65_536,
+        order: Literal["deadline", "feasible-first"] = "deadline",
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         checked_count("workers", workers)
         checked_count("jobs_max", jobs_max)
+        one_of("order", order, ("deadline", "feasible-first"))
+        self.order = order
         self._reserved_ns = nanoseconds(reserved, argument="reserved")
         self.tolerance_ns = nanoseconds(tolerance, argument="tolerance")
         self._timers = _Releases(name, clock=clock)
         self._simulated = _clock.source(clock).kind == "simulated"
-        self._queues = [_scheduler.DeadlineQueue(jobs_max) for _ in range(workers)]
+        self._queues = [_scheduler.DeadlineQueue(jobs_max, clock=clock) for _ in range(workers)]
         self._name = name
         self._lock = threading.RLock()
         self._tasks: list[Task] = []
@@ -104,8 +125,12 @@ class Scheduler:
         self._dead_letters: deque[MissedJob] = deque(maxlen=_DEAD_LETTERS_MAX)
         self._dead_letters_lost = 0
         self._once = Task(
-            self, _nothing, "once", (0, 0, 0), priority=0, on_miss="run", on_overrun="report", guaranteed=False
+            self, nothing, "once", (0, 0, 0), priority=0, on_miss="run", on_overrun="report", guaranteed=False
         )
+        self._learnt: dict[str, _scheduler.ExecutionTime] = {}
+        self._coroutines: Coroutines | None = None
+        if loop is not None:
+            self._use(loop)
         self._running = False
         self._runs_soon = False
         self._runs_now = False
@@ -116,7 +141,7 @@ class Scheduler:
 
     def task(
         self,
-        function: Callable[[], Any],
+        function: Callable[[], Any] | NativeAction,
         *,
         period: Duration,
         budget: Duration,
@@ -133,7 +158,8 @@ class Scheduler:
         Parameters
         ----------
         function
-            What each job calls, without arguments.
+            What each job does: a function or coroutine function without arguments; or what needs no interpreter, as for
+            `Timers.at`. A C function is called with when the job came and how long it waited, in nanoseconds.
         period
             The time between two jobs; for a sporadic task the least time.
         budget
@@ -150,8 +176,9 @@ class Scheduler:
             the `MissedJob`. All are counted.
         on_overrun
             What becomes of a task whose job takes longer than its budget: ``"report"``, ``"demote"`` it, so that
-            its jobs run when none that was admitted waits, or ``"stop"``: the job's ``stop`` flag is set when its
-            budget is over.
+            its jobs run when none that was admitted waits, or ``"stop"``: when its budget is over, the job's ``stop``
+            flag is set and, if it is a coroutine, it is cancelled; a native job cannot be asked. All are counted, and
+            logged unless they are native.
         otherwise
             What becomes of a task that does not fit: ``"refuse"``, or ``"best-effort"``: its jobs run when none that
             was admitted waits, each of them for no longer than `reserved`, if the guarantees are to hold.
@@ -165,11 +192,6 @@ class Scheduler:
         ArgumentError
             An argument has a value that cannot be used.
         """
-        if not callable(function):
-            hint = "give a function without arguments"
-            raise ArgumentError(f"function is {function!r}; {hint}", argument="function", value=function, hint=hint)
-        if is_coroutine_function(function):
-            raise UnsupportedError("jobs are functions in this version, not coroutines", feature="coroutine jobs")
         one_of("kind", kind, ("periodic", "sporadic"))
         one_of("otherwise", otherwise, ("refuse", "best-effort"))
         one_of("on_overrun", on_overrun, ("report", "demote", "stop"))
@@ -177,35 +199,39 @@ class Scheduler:
             one_of("on_miss", on_miss, ("run", "skip", "dead-letter"))
         _checked_priority(priority)
         times = _times(period, deadline, budget)
-        called = name or getattr(function, "__qualname__", None) or repr(function)
+        work = self._work_of(function, name)
+        if work.act is not None and on_overrun == "stop":
+            hint = "a native action cannot be asked to stop; give 'report' or 'demote'"
+            raise ArgumentError(f"on_overrun is 'stop'; {hint}", argument="on_overrun", value=on_overrun, hint=hint)
         with self._lock:
             self._refuse_when_closed()
             task = Task(
                 self,
-                function,
-                called,
+                work.function,
+                work.name,
                 times,
                 priority=priority,
                 on_miss=on_miss,
                 on_overrun=on_overrun,
-                guaranteed=True,
+                asynchronous=work.asynchronous,
             )
+            if work.act is not None:
+                self._make_native(task, work.act)
             answer, workers = self._judge(task)
             if answer.admitted:
                 for each, worker in zip([*self._guaranteed(), task], workers, strict=True):
-                    each._worker = worker
+                    self._place(each, worker)
             elif otherwise == "refuse":
-                text = f"task '{called}' is not admitted: {answer.reason}"
-                raise AdmissionError(text, task=called, answer=answer)
+                text = f"task '{work.name}' is not admitted: {answer.reason}"
+                raise AdmissionError(text, task=work.name, answer=answer)
             else:
-                task.guaranteed = False
+                task._account.without_guarantee()
                 if times[2] > self._reserved_ns:
                     text = "task %s runs without a guarantee and for longer than is reserved: it can make others miss"
-                    _logger.warning(text, called)
+                    _logger.warning(text, work.name)
             self._tasks.append(task)
             if kind == "periodic":
-                target = Target(lambda due_ns: self._arrive(task, due_ns), called, None)
-                task._timer = self._timers._periodic_for(target, times[0])
+                task._timer = self._timers._periodic_for(self._arrival(task), times[0])
                 if self._running:
                     self._begin(task)
         return task
@@ -220,13 +246,12 @@ class Scheduler:
         """
         task = Task(
             self,
-            _nothing,
+            nothing,
             "the new task",
             _times(period, deadline, budget),
             priority=0,
             on_miss="run",
             on_overrun="report",
-            guaranteed=True,
         )
         with self._lock:
             return self._judge(task)[0]
@@ -254,15 +279,59 @@ class Scheduler:
         )
         return admission, answer.get("workers", [])
 
+    def _work_of(self, function: object, name: str | None) -> Work:
+        work = work_of(function, name)
+        if work.asynchronous and self._coroutines is None:
+            hint = "enter the scheduler with 'async with', or give it a loop, so that there is one for coroutines"
+            text = f"'{work.name}' is a coroutine function; {hint}"
+            raise ArgumentError(text, argument="function", value=function, hint=hint)
+        return work
+
+    def _make_native(self, task: Task, act: object) -> None:
+        """Have the jobs of a task come and run without the interpreter; on a simulated clock, as those of Python do."""
+        missed = None
+        if task._on_miss not in ("run", "skip"):
+            missed = Target(lambda call: self._missed_natively(task, call), task.name, None)
+            self._timers._need_caller(missed)
+        jobs = _scheduler.NativeTask(
+            act,
+            self._timers._core,
+            self._queues[0],
+            task._account,
+            deadline_ns=task._times[1],
+            priority=task._priority,
+            missed=missed,
+        )
+        if self._simulated:
+            task._function = natively(jobs, self._timers.now)
+        else:
+            task._native = jobs
+
+    def _place(self, task: Task, worker: int) -> None:
+        task._worker = worker
+        if task._native is not None:
+            task._native.move_to(self._queues[worker])
+
+    def _arrival(self, task: Task) -> Target | _scheduler.NativeTask:
+        """Return what a timer does to let a job come."""
+        if task._native is not None:
+            return task._native
+        return Target(lambda call: self._arrive(task, call.due_ns), task.name, None)
+
     def submit(
-        self, function: Callable[[], Any], *, deadline: Duration, priority: int = 0, name: str | None = None
+        self,
+        function: Callable[[], Any] | NativeAction,
+        *,
+        deadline: Duration,
+        priority: int = 0,
+        name: str | None = None,
     ) -> Job:
-        """Have a function run once, without a guarantee: by its deadline if nobody who has one stands in the way.
+        """Have something run once, without a guarantee: by its deadline if nobody who has one stands in the way.
 
         Parameters
         ----------
         function
-            What to call, without arguments.
+            What to do, as for `task`.
         deadline
             By when it should be done, from now.
         priority, name
@@ -275,20 +344,39 @@ class Scheduler:
         ClosedError
             The scheduler is closed.
         """
-        if not callable(function):
-            hint = "give a function without arguments"
-            raise ArgumentError(f"function is {function!r}; {hint}", argument="function", value=function, hint=hint)
         _checked_priority(priority)
+        work = self._work_of(function, name)
         deadline_ns = nanoseconds(deadline, argument="deadline")
-        called = name or getattr(function, "__qualname__", None) or repr(function)
         now_ns = self._timers.now()
-        job = Job(called, now_ns, min(now_ns + deadline_ns, 2**63 - 1), _bus.Flag(), function, self._once)
+        due_ns = min(now_ns + deadline_ns, 2**63 - 1)
+        job = Job(work.name, now_ns, due_ns, _bus.Flag(), work.function, self._once, work.asynchronous)
         with self._lock:
             self._refuse_when_closed()
             worker = min(range(len(self._queues)), key=lambda each: len(self._queues[each]))
-            self._once._count("released")
-            self._push(job, worker, priority, best_effort=True)
+            if work.act is not None:
+                core, queue, account = self._timers._core, self._queues[worker], self._once._account
+                jobs = _scheduler.NativeTask(work.act, core, queue, account, deadline_ns=0, priority=priority)
+                job._function = natively(jobs, self._timers.now, job)
+                if not self._simulated:
+                    job._queued = jobs.submit(job.arrival_ns, job.deadline_ns)
+                    account.released()
+                    return job
+            latest_start_ns = None
+            if self.order == "feasible-first":
+                job._learnt = self._learnt_of(work.name)
+                expected_ns = job._learnt.quantile_ns(_EXPECTED) or 0
+                latest_start_ns = max(job.deadline_ns + self.tolerance_ns - expected_ns, -(2**63))
+            self._push(job, worker, priority, best_effort=True, latest_start_ns=latest_start_ns)
+            self._once._account.released()
         return job
+
+    def _learnt_of(self, name: str) -> _scheduler.ExecutionTime:
+        """Return how long functions of a name took; those that were submitted longest ago are forgotten."""
+        learnt = self._learnt.pop(name, None) or _scheduler.ExecutionTime()
+        self._learnt[name] = learnt
+        if len(self._learnt) > _LEARNT_MAX:
+            del self._learnt[next(iter(self._learnt))]
+        return learnt
 
     def release(self, task: Task) -> None:
         """Let one job of a sporadic task come; `Task.release` does this."""
@@ -299,17 +387,20 @@ class Scheduler:
             now_ns = self._timers.now()
             arrival_ns = now_ns if task._last_ns is None else max(now_ns, task._last_ns + task._times[0])
             task._last_ns = arrival_ns
-            if arrival_ns == now_ns:
-                self._arrive(task, now_ns)
+            if arrival_ns > now_ns:
+                self._timers._once_for(self._arrival(task)).rearm_at(arrival_ns)
+            elif task._native is not None:
+                task._native.release(now_ns)
             else:
-                target = Target(lambda due_ns: self._arrive(task, due_ns), task.name, None)
-                self._timers._once_for(target).rearm_at(arrival_ns)
+                self._arrive(task, now_ns)
 
     def remove(self, task: Task) -> None:
         """Take a task out; `Task.cancel` does this."""
         with self._lock:
             if task in self._tasks:
                 self._tasks.remove(task)
+            if task._native is not None:
+                task._native.cancel()
             if task._timer is not None and not self._closed:
                 task._timer.cancel()
 
@@ -317,36 +408,46 @@ class Scheduler:
 
     def _arrive(self, task: Task, arrival_ns: int) -> None:
         deadline_ns = arrival_ns + task._times[1]
-        job = Job(task.name, arrival_ns, deadline_ns, _bus.Flag(), task._function, task)
+        job = Job(task.name, arrival_ns, deadline_ns, _bus.Flag(), task._function, task, task._asynchronous)
+        account = task._account
         with self._lock:
             if self._closed or task not in self._tasks:
                 return
-            task._count("released")
-            self._push(job, task._worker, task._priority, best_effort=not task.guaranteed)
+            account.released()
+            best_effort = not account.guaranteed
+            latest_start_ns = account.latest_start_ns(deadline_ns) if best_effort else None
+            try:
+                self._push(job, task._worker, task._priority, best_effort=best_effort, latest_start_ns=latest_start_ns)
+            except JobLimitError as error:
+                account.refused()
+                task._error = f"{type(error).__name__}: {error}"
 
-    def _push(self, job: Job, worker: int, priority: int, *, best_effort: bool) -> None:
-        queue = self._queues[worker]
-        job._queued = queue.push(job, job.deadline_ns, priority=priority, best_effort=best_effort)
+    def _push(self, job: Job, worker: int, priority: int, *, best_effort: bool, latest_start_ns: int | None) -> None:
+        job._queued = self._queues[worker].push(
+            job, job.deadline_ns, priority=priority, best_effort=best_effort, latest_start=latest_start_ns
+        )
         if self._simulated and not self._runs_soon:
             # After all that comes at this same instant, so that the earliest deadline goes first.
             self._runs_soon = True
             self._timers._once_for(Target(self._run_simulated, self._name, None)).rearm_at(self._timers.now())
 
-    def _run_simulated(self, _: int) -> None:
+    def _run_simulated(self, _: object) -> None:
         self._runs_soon = False
-        if self._runs_now:  # a job moves the time itself: what comes meanwhile waits for its end
-            return
-        self._runs_now = True
-        try:
+        if not self._runs_now:  # a job moves the time itself, or awaits: what comes meanwhile waits for its end
             self._run_waiting()
-        finally:
-            self._runs_now = False
 
     def _run_waiting(self) -> None:
-        while self._running and (waiting := [queue for queue in self._queues if len(queue)]):
-            popped = waiting[0].pop()
-            if popped is not None:
-                self._run(popped[1])
+        """Run what waits, up to a coroutine on the loop of this very thread; at its end this is called again."""
+        self._runs_now = True
+        try:
+            while self._running and (waiting := [queue for queue in self._queues if len(queue)]):
+                popped = waiting[0].pop()
+                if popped is not None and not self._run(popped[1]):
+                    return
+        except BaseException:
+            self._runs_now = False
+            raise
+        self._runs_now = False
 
     def _work(self, queue: _scheduler.DeadlineQueue) -> None:
         while (popped := queue.wait()) is not None:
@@ -354,66 +455,93 @@ class Scheduler:
             if self._closed:
                 return
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job) -> bool:
+        """Run a job; say whether that is over."""
         task = job._task
-        started_ns = self._timers.now()
-        late_ns = started_ns - job.deadline_ns
-        if late_ns > self.tolerance_ns:
-            task._count("late_starts")
-            if not self._runs_late(MissedJob(job, late_ns)):
-                return
-        task._count("started")
-        budget_ns = task._times[2]
+        job._started_ns = self._timers.now()
+        late_ns = task._account.begins(job.deadline_ns, job._started_ns)
+        if late_ns is not None:
+            self._missed(MissedJob(job, late_ns))
+            return True
         if task._on_overrun == "stop":
-            watch = self._timers.after(budget_ns / 1e9, job.stop)
+            job._watch = self._watch(job)
+        if job._asynchronous:
+            return self._run_coroutine(job)
         token = CURRENT.set(job)
         try:
             job._function()
-        except BaseException as error:
-            task._count("errors")
-            task._error = f"{type(error).__name__}: {error}"
-            _logger.exception("job %s failed", job.name)
+        except BaseException as error:  # noqa: BLE001 - whatever a job raises, SystemExit too, the worker goes on
+            self._ended(job, error)
+        else:
+            self._ended(job, None)
         finally:
             CURRENT.reset(token)
-        if task._on_overrun == "stop" and not self._closed:
-            watch.cancel()
+        return True
+
+    def _run_coroutine(self, job: Job) -> bool:
+        coroutines = self._coroutines
+        assert coroutines is not None, "refused before"
+        try:
+            if coroutines.here:
+                coroutines.begin(job, self._run_waiting)
+                return False
+            coroutines.run(job)
+        except RuntimeError as error:  # there is no loop any more
+            self._ended(job, error)
+        return True
+
+    def _watch(self, job: Job) -> _scheduler.Timer | None:
+        """Ask a job to stop at the end of its budget: natively, and a coroutine by cancelling it too."""
+        budget_ns = job._task._times[2]
+        try:
+            if not job._asynchronous:
+                return self._timers.after(f"{budget_ns} ns", job.stop)
+            watch = self._timers._once_for(Target(lambda _: job.cancel(), job.name, None))
+            watch.rearm_at(job._started_ns + budget_ns)
+        except ClosedError:  # closed between its being taken and now
+            return None
+        return watch
+
+    def _ended(self, job: Job, error: BaseException | None) -> None:
+        """Take account of the end of a job."""
+        task = job._task
+        if job._watch is not None:
+            job._watch.cancel()
+        if error is not None:
+            task._account.failed()
+            task._error = f"{type(error).__name__}: {error}"
+            _logger.error("job %s failed", job.name, exc_info=error)
         ended_ns = self._timers.now()
-        task._count("completed")
-        if ended_ns - job.deadline_ns > self.tolerance_ns:
-            task._count("late_ends")
-        self._account(task, ended_ns - started_ns)
+        took_ns = ended_ns - job._started_ns
+        if job._learnt is not None:
+            job._learnt.observe(took_ns)
+        if task._account.ended(job.deadline_ns, job._started_ns, ended_ns):
+            budget_ns = task._times[2]
+            _logger.warning("a job of task %s took %d ns of its budget of %d ns", task.name, took_ns, budget_ns)
 
-    def _account(self, task: Task, took_ns: int) -> None:
-        task._times_learnt.observe(took_ns)
-        budget_ns = task._times[2]
-        if not budget_ns or took_ns <= budget_ns:
-            return
-        task._count("overruns")
-        _logger.warning("a job of task %s took %d ns of its budget of %d ns", task.name, took_ns, budget_ns)
-        if task._on_overrun == "demote":
-            task.guaranteed = False
-
-    def _runs_late(self, missed: MissedJob) -> bool:
-        """Do with a job whose deadline has passed what its task asks for; say whether it runs."""
+    def _missed(self, missed: MissedJob) -> None:
+        """Do what a task asks for with a job that is late and does not run; it is counted already."""
         task = missed.job._task
-        if task._on_miss == "run":
-            return True
-        if task._on_miss == "skip":
-            task._count("skipped")
-        elif task._on_miss == "dead-letter":
-            task._count("dead_lettered")
+        if task._on_miss == "dead-letter":
             with self._lock:
                 self._dead_letters_lost += len(self._dead_letters) == _DEAD_LETTERS_MAX
                 self._dead_letters.append(missed)
-        else:
-            task._count("skipped")
+        elif callable(task._on_miss):
             try:
                 task._on_miss(missed)
             except Exception as error:
-                task._count("errors")
+                task._account.failed()
                 task._error = f"{type(error).__name__}: {error}"
                 _logger.exception("the handler of misses of task %s failed", task.name)
-        return False
+
+    def _missed_natively(self, task: Task, call: _scheduler.Call) -> None:
+        """Do the same for a native job, in the thread that lets jobs of Python come."""
+        deadline_ns = call.due_ns + task._times[1]
+        job = Job(task.name, call.due_ns, deadline_ns, _bus.Flag(), nothing, task)
+        with self._lock:
+            # Those that found no room to wait for the interpreter.
+            self._dead_letters_lost += call.missed
+        self._missed(MissedJob(job, call.fired_ns - deadline_ns))
 
     # What it is and did
 
@@ -472,23 +600,40 @@ class Scheduler:
     def close(self) -> int:
         """End the workers, once the jobs that run have ended; return how many jobs still waited.
 
-        Calling it again does nothing more.
+        Called on the loop where coroutines run, it cancels those that do, which nobody could wait for there; leaving
+        ``async with`` waits for them. Calling it again does nothing more.
         """
         if self._timers.forked:
             return 0
+        waiting = self._shut()
+        coroutines = self._coroutines
+        if coroutines is not None and (coroutines.here or not coroutines.loop.is_running()):
+            coroutines.close()
+        if coroutines is None or not coroutines.here:
+            self._join()
+        if coroutines is not None:
+            coroutines.close()
+        return waiting
+
+    def _shut(self) -> int:
+        """Let nothing more begin; return how many jobs waited."""
         with self._lock:
             if self._closed:
                 return 0
             self._closed = True
             self._running = False
         self._timers.close()
-        waiting = sum(len(queue) for queue in self._queues)
-        for queue in self._queues:
-            queue.close()
+        return sum(queue.close() for queue in self._queues)
+
+    def _join(self) -> None:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(_FINISH_S)
-        return waiting
+
+    def _use(self, loop: asyncio.AbstractEventLoop) -> None:
+        from chronofabric.scheduler.coroutines import Coroutines
+
+        self._coroutines = Coroutines(loop, self._ended, simulated=self._simulated)
 
     def _refuse_when_closed(self) -> None:
         if self._timers.forked:
@@ -504,9 +649,24 @@ class Scheduler:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        import asyncio
 
-def _nothing() -> None:
-    """Stand for the function of what has none of its own."""
+        if self._coroutines is None:
+            self._use(asyncio.get_running_loop())
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        if not self._timers.forked:
+            self._shut()
+            if self._coroutines is not None and self._coroutines.here:
+                await self._coroutines.finish(_FINISH_S)
+            await loop.run_in_executor(None, self._join)
+        self.close()
 
 
 def _checked_priority(priority: object) -> None:

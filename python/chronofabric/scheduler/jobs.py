@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from chronofabric._core import bus as _bus
-from chronofabric._core.scheduler import ExecutionTime
+from chronofabric._core.scheduler import JobAccount
 from chronofabric.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from chronofabric._core.scheduler import QueuedJob, Timer
+    import asyncio
+
+    from chronofabric._core.scheduler import ExecutionTime, NativeTask, QueuedJob, Timer
     from chronofabric.scheduler.execution import Scheduler
 
 __all__ = ["Admission", "Job", "Miss", "MissedJob", "Overrun", "Task", "current_job"]
@@ -72,7 +73,8 @@ class Job:
     arrival_ns, deadline_ns
         When it came, and by when it should be done, in nanoseconds since the Unix epoch.
     stop
-        Set where it is asked to stop, natively: a function that takes long looks at ``stop.is_set()``.
+        Set where it is asked to stop, natively: a function that takes long looks at ``stop.is_set()``. A coroutine is
+        cancelled besides.
 
     Examples
     --------
@@ -94,14 +96,21 @@ class Job:
     stop: _bus.Flag
     _function: Callable[[], Any]
     _task: Task
+    _asynchronous: bool = False
     _queued: QueuedJob | None = None
+    _running: asyncio.Task[BaseException | None] | None = None
+    _started_ns: int = 0
+    _watch: Timer | None = None
+    _learnt: ExecutionTime | None = None
 
     def cancel(self) -> bool:
         """Take it back if it still waits, otherwise ask it to stop; return whether it still waited."""
         if self._queued is not None and self._queued.cancel():
-            self._task._count("cancelled")
+            self._task._account.cancelled()
             return True
         self.stop.set()
+        if (running := self._running) is not None and not (loop := running.get_loop()).is_closed():
+            loop.call_soon_threadsafe(running.cancel)
         return False
 
 
@@ -152,13 +161,13 @@ class Task:
         priority: int,
         on_miss: Miss | Callable[[MissedJob], object],
         on_overrun: Overrun,
-        guaranteed: bool,
+        guaranteed: bool = True,
+        asynchronous: bool = False,
     ) -> None:
         self.name = name
-        self.guaranteed = guaranteed
-        """Whether it was admitted; otherwise its jobs run when none that was waits."""
         self._scheduler = scheduler
         self._function = function
+        self._asynchronous = asynchronous
         self._times = times
         self._priority = priority
         self._on_miss = on_miss
@@ -166,11 +175,22 @@ class Task:
         self._worker = 0
         self._last_ns: int | None = None
         self._timer: Timer | None = None
-        self._lock = threading.Lock()
-        names = "released started completed late_starts late_ends skipped dead_lettered cancelled overruns errors"
-        self._counts = dict.fromkeys(names.split(), 0)
+        self._native: NativeTask | None = None
+        """Where its jobs come from if they need no interpreter."""
+        self._account = JobAccount(
+            tolerance_ns=scheduler.tolerance_ns,
+            budget_ns=times[2],
+            on_miss=on_miss if isinstance(on_miss, str) else "call",
+            demotes=on_overrun == "demote",
+            guaranteed=guaranteed,
+            feasible_first=scheduler.order == "feasible-first",
+        )
         self._error: str | None = None
-        self._times_learnt = ExecutionTime()
+
+    @property
+    def guaranteed(self) -> bool:
+        """Whether it was admitted, and not demoted; otherwise its jobs run when none that was waits."""
+        return self._account.guaranteed
 
     def release(self) -> None:
         """Let one job of a sporadic task come.
@@ -230,36 +250,30 @@ class Task:
         if not _is_number(factor) or not 1 <= factor < math.inf:
             hint = "it must be a number of at least 1"
             raise ArgumentError(f"factor is {factor!r}; {hint}", argument="factor", value=factor, hint=hint)
-        learnt_ns = self._times_learnt.quantile_ns(quantile)
+        learnt_ns = self._account.quantile_ns(quantile)
         # Rounded, because in floating point 1 - 0.9 is a little less than a tenth.
-        if learnt_ns is None or self._times_learnt.observations < round(1 / (1 - quantile), 6):
+        if learnt_ns is None or self._account.observations < round(1 / (1 - quantile), 6):
             return None
         return f"{max(1, math.ceil(learnt_ns * factor))} ns"
-
-    def _count(self, name: str) -> None:
-        """Add one to a count."""
-        with self._lock:
-            self._counts[name] += 1
 
     def report(self) -> dict[str, Any]:
         """Return its figures.
 
         A job that started or ended more than the scheduler's tolerance after its deadline counts in ``late_starts``
-        and ``late_ends``.
+        and ``late_ends``. Every job that was ``released`` waits, runs, or is ``completed``, ``skipped``,
+        ``dead_lettered``, ``cancelled`` or ``refused`` (as many jobs waited as may).
         """
         period_ns, deadline_ns, budget_ns = self._times
-        with self._lock:
-            return {
-                "name": self.name,
-                "guaranteed": self.guaranteed,
-                "period_ns": period_ns,
-                "deadline_ns": deadline_ns,
-                "budget_ns": budget_ns,
-                "execution_ns": self._times_learnt.report(),
-                "tolerance_ns": self._scheduler.tolerance_ns,
-                "error": self._error,
-                **self._counts,
-            }
+        return {
+            "name": self.name,
+            "guaranteed": self.guaranteed,
+            "period_ns": period_ns,
+            "deadline_ns": deadline_ns,
+            "budget_ns": budget_ns,
+            "tolerance_ns": self._scheduler.tolerance_ns,
+            "error": self._error,
+            **self._account.report(),
+        }
 
 
 def _is_number(value: object) -> bool:

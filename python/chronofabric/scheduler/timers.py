@@ -43,7 +43,8 @@ _OPEN: WeakSet[Timers]
 class _Native(Protocol):
     """What has the address of a C function, as `NativeFunction` does."""
 
-    address: int
+    @property
+    def address(self) -> int: ...
 
 
 class _File(Protocol):
@@ -52,8 +53,22 @@ class _File(Protocol):
     def fileno(self) -> int: ...
 
 
-Action: TypeAlias = "_bus.Flag | _bus.Publisher | _Native | _File | Callable[[], object]"
+NativeAction: TypeAlias = "_bus.Flag | _bus.Publisher | _bus.PreparedPublish | _Native | _File"
+"""What needs no interpreter: a flag to set, a publisher, one with a payload, a C function, a descriptor."""
+
+Action: TypeAlias = "NativeAction | Callable[[], object]"
 """What a timer does. All but a callable needs no interpreter."""
+
+
+def native(do: object) -> object | None:
+    """Return what the Rust side does by itself, or None for what Python has to be called for."""
+    if isinstance(do, (_bus.Flag, _bus.Publisher, _bus.PreparedPublish)):
+        return do
+    if type(getattr(do, "address", None)) is int:
+        return do
+    if callable(file := getattr(do, "fileno", None)):
+        return (file(),)
+    return None
 
 
 class Target:
@@ -177,6 +192,7 @@ class Timers:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sleepers: set[_bus.Flag] = set()
         self._rows: list[Periodic] = []
         self.failed: Callable[[str, BaseException], object] | None = None
         self._running = 0
@@ -200,9 +216,9 @@ class Timers:
         instant
             A datetime with a time zone, a stamp, or integer nanoseconds since the Unix epoch.
         do
-            A `Flag` to raise, a `Publisher` to publish with, a `NativeFunction` to call, or an object with a
-            non-blocking file descriptor to write a one of eight bytes to: these need no interpreter. Or a function or
-            coroutine function without arguments.
+            A `Flag` to raise, a `Publisher` to publish with, one with a payload (`Publisher.prepare`), a
+            `NativeFunction` to call, or an object with a non-blocking file descriptor to write a one of eight bytes to:
+            these need no interpreter. Or a function or coroutine function without arguments.
         tolerance
             A start or an end later than this counts as late.
         name
@@ -290,6 +306,57 @@ class Timers:
         row.begin(self._core.now())
         return row.timer
 
+    def sleep_until(self, instant: Instant) -> None:
+        """Let the calling thread sleep until an instant; the firing thread wakes it, without the interpreter.
+
+        Where the interpreter is busy, the thread still waits for its turn once it is awake. On a simulated clock
+        another thread has to move the time.
+
+        Parameters
+        ----------
+        instant
+            As for `at`; one that has passed does not keep the thread.
+
+        Raises
+        ------
+        ArgumentError
+            It is no instant.
+        ClosedError
+            The timers are closed, or were closed meanwhile.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> with cf.scheduler.Timers() as timers:
+        ...     due_ns = timers.now() + 1_000_000
+        ...     timers.sleep_until(due_ns)
+        ...     timers.now() >= due_ns
+        True
+        """
+        due_ns = instant if type(instant) is int else _instant_ns(instant)
+        awake = _bus.Flag()
+        timer = self._timer(awake, None, 0)
+        with self._lock:
+            self._sleepers.add(awake)
+        try:
+            timer.rearm_at(due_ns)
+            awake.wait()
+        finally:
+            with self._lock:
+                self._sleepers.discard(awake)
+            timer.cancel()
+        if self._core.now() < due_ns:
+            raise ClosedError(f"timers '{self._name}' were closed before the instant", name=self._name)
+
+    def _take_back(self) -> int:
+        """Take all timers back, and wake who sleeps for one."""
+        armed = self._core.close()
+        with self._lock:
+            sleepers = list(self._sleepers)
+        for sleeper in sleepers:
+            sleeper.set()
+        return armed
+
     def _periodic(
         self,
         period: Duration,
@@ -334,14 +401,16 @@ class Timers:
             self._rows.append(row)
         return row
 
-    def _periodic_for(self, target: Target, period_ns: int) -> Timer:
+    def _periodic_for(self, target: Target | _scheduler.NativeTask, period_ns: int) -> Timer:
         """Make a timer that is not armed and calls for each of its ticks, for what is built on these."""
-        self._need_caller(target)
+        if isinstance(target, Target):
+            self._need_caller(target)
         return self._core.timer(target, period_ns=period_ns, missed="catch-up", waiting_max=1024, measured=True)
 
-    def _once_for(self, target: Target) -> Timer:
+    def _once_for(self, target: Target | _scheduler.NativeTask) -> Timer:
         """Make a timer that is not armed and calls once, for what is built on these."""
-        self._need_caller(target)
+        if isinstance(target, Target):
+            self._need_caller(target)
         return self._core.timer(target)
 
     def _timer(self, do: Action, name: str | None, tolerance: Duration) -> Timer:
@@ -350,12 +419,8 @@ class Timers:
 
     def _act(self, do: Action, name: str | None, budget_ns: int | None) -> object:
         """Turn what a user gives into what the Rust side tells apart."""
-        if isinstance(do, (_bus.Flag, _bus.Publisher)):
-            return do
-        if type(address := getattr(do, "address", None)) is int:
-            return address
-        if callable(file := getattr(do, "fileno", None)):
-            return (file(),)
+        if (act := native(do)) is not None:
+            return act
         if not callable(do):
             hint = "give a cf.Flag, a publisher, a cf.NativeFunction, an object with a file descriptor, or a callable"
             raise ArgumentError(f"do is {do!r}; {hint}", argument="do", value=do, hint=hint)
@@ -535,7 +600,7 @@ class Timers:
                 return 0
             self._closed = True
             thread = self._thread
-        armed = self._core.close()
+        armed = self._take_back()
         self._core.discard()
         if thread is not None:
             self._wakeups.wake_with(_STOP)

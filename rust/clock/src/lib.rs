@@ -73,3 +73,4 @@ pub use registry::{MAX_NAME_BYTES, MAX_SOURCES, Registry};
 pub use simulated::{Attendant, SimulatedSource};
 pub use source::{CANCEL_LATENCY_NS_MAX, TimeSource};
 pub use stamp::{NodeStamp, STAMP_RESOLUTION_NS, Stamp, Stamps};
+pub use sync::lock;

@@ -9,9 +9,10 @@
 //!   after the other as they were added, in the thread that moves the time.
 
 use crate::ClockError;
+use crate::sync::lock;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Condvar, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 /// How often a waiter asks whether it has been cancelled, by real time; [`SimulatedSource::wake`] makes it ask at once.
@@ -150,10 +151,6 @@ impl SimulatedSource {
     fn lock(&self) -> MutexGuard<'_, ()> {
         lock(&self.moving)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, not(loom)))]

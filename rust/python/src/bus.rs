@@ -4,7 +4,8 @@ use crate::actions::Worker;
 use crate::awaitable;
 use crate::clock::HybridLogicalClock;
 use crate::errors;
-use crate::event::{Batch, DeadLetter, Flag};
+use crate::event::{Batch, DeadLetter};
+use crate::flag::Flag;
 use crate::guard::{Guard, percentiles};
 use crate::hot;
 use crate::node::{self, Node, Outcome, Victims, detached, lock};
@@ -307,6 +308,7 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     let module = PyModule::new(parent.py(), "bus")?;
     module.add_class::<Bus>()?;
     module.add_class::<Publisher>()?;
+    module.add_class::<crate::prepared::PreparedPublish>()?;
     module.add_class::<BlockedPublish>()?;
     module.add_class::<Request>()?;
     module.add_class::<Subscription>()?;

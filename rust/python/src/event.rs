@@ -1,13 +1,12 @@
-//! What Python sees beside single events: batches of them, dead letters, and flags that guards set.
+//! What Python sees beside single events: batches of them, and dead letters.
 
 use crate::event_type::{self, payload_of};
 use crate::html;
-use crate::node::{Event, lock};
+use crate::node::Event;
 use crate::payload::{Content, View};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use std::sync::Mutex;
 
 /// Several events received together; a sequence that makes each event when it is asked for.
 #[pyclass(module = "chronofabric._core.bus", frozen, sequence)]
@@ -108,51 +107,5 @@ impl DeadLetter {
 impl DeadLetter {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("DeadLetter(reason='{}', event={})", self.reason, self.event.bind(py).repr()?))
-    }
-}
-
-/// A flag that a guard sets without Python, to be looked at or waited for.
-#[pyclass(module = "chronofabric._core.bus", frozen)]
-#[derive(Default)]
-pub(crate) struct Flag {
-    count: Mutex<u64>,
-}
-
-impl Flag {
-    pub(crate) fn raise(&self) {
-        *lock(&self.count) += 1;
-    }
-}
-
-#[pymethods]
-impl Flag {
-    #[new]
-    fn new() -> Self {
-        Self::default()
-    }
-
-    /// Whether it was set since it was last cleared.
-    fn is_set(&self) -> bool {
-        *lock(&self.count) > 0
-    }
-
-    /// How often it was set since it was last cleared.
-    #[getter]
-    fn count(&self) -> u64 {
-        *lock(&self.count)
-    }
-
-    /// Sets it, as a guard does.
-    fn set(&self) {
-        self.raise();
-    }
-
-    /// Clears it; the count starts again at 0.
-    fn clear(&self) {
-        *lock(&self.count) = 0;
-    }
-
-    fn __repr__(&self) -> String {
-        format!("Flag(count={})", self.count())
     }
 }

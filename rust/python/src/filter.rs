@@ -66,6 +66,18 @@ impl Where {
         }
     }
 
+    fn judge_numbers(&self, number: impl Fn(&str) -> Option<f64>) -> Judgement<Content> {
+        let mut values = Values::new();
+        for field in &self.fields {
+            let Some(value) = number(&field.name) else {
+                self.tally.fail(|| format!("there is no number '{}'", field.name));
+                return Judgement::Differs;
+            };
+            values.push(value);
+        }
+        self.judge_values(&values)
+    }
+
     /// # Safety
     /// The object lives, and the thread is attached.
     unsafe fn judge_object(&self, object: *mut ffi::PyObject) -> Judgement<Content> {
@@ -162,17 +174,8 @@ impl ContentFilter<Content> for Where {
             (View::Batch(all), place) => unsafe {
                 self.judge_object(ffi::PyTuple_GetItem(all, place.unwrap_or(0) as ffi::Py_ssize_t))
             },
-            (View::Record(record), _) => {
-                let mut values = Values::new();
-                for field in &self.fields {
-                    let Some(value) = record.number(&field.name) else {
-                        self.tally.fail(|| format!("there is no number '{}'", field.name));
-                        return Judgement::Differs;
-                    };
-                    values.push(value);
-                }
-                self.judge_values(&values)
-            }
+            (View::Record(record), _) => self.judge_numbers(|name| record.number(name)),
+            (View::Held(held), _) => self.judge_numbers(|name| held.number(name)),
         }
     }
 

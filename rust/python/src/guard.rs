@@ -6,8 +6,8 @@
 
 use crate::actions::{Action, Tally, Work, Worker};
 use crate::errors;
-use crate::event::Flag;
 use crate::field::Field;
+use crate::flag::Flag;
 use crate::logic::formula_of;
 use crate::node::{Node, Outcome, Topic, lock};
 use crate::pattern::pattern_of;
@@ -115,6 +115,7 @@ impl Core {
             View::Record(record) => {
                 record.number(&field.name).ok_or_else(|| format!("there is no field '{}'", field.name))
             }
+            View::Held(held) => held.number(&field.name).ok_or_else(|| format!("there is no number '{}'", field.name)),
             View::Object(object) => crate::event_type::attached(|py| field.read(object.bind(py))),
             View::Batch(_) => Err("a batch is judged event by event".to_owned()),
         };

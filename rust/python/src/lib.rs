@@ -22,6 +22,7 @@ mod event_type;
 mod field;
 #[allow(unsafe_code)]
 mod filter;
+mod flag;
 mod groups;
 mod guard;
 #[allow(unsafe_code)]
@@ -34,6 +35,7 @@ mod optimize;
 mod pattern;
 #[allow(unsafe_code)]
 mod payload;
+mod prepared;
 mod publisher;
 mod request;
 mod scheduler;

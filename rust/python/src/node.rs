@@ -9,8 +9,11 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::Cell as Local;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+pub(crate) use chronofabric_clock::lock;
+pub(crate) use chronofabric_scheduler::spawn;
 
 pub(crate) type Bus = chronofabric_bus::Bus<Content>;
 pub(crate) type Topic = chronofabric_bus::Topic<Content>;
@@ -208,11 +211,6 @@ pub(crate) fn thread_ident() -> u64 {
     u64::from(unsafe { ffi::PyThread_get_thread_ident() })
 }
 
-/// Locks a mutex whose data stays valid at every step.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Runs `wait` without the interpreter, counted, so that interpreter exit can let it finish.
 pub(crate) fn detached<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
     let _counted = Counted::new(&WAITING);
@@ -281,24 +279,3 @@ pub(crate) fn forked() {
     CALLING.store(0, Ordering::Release);
     crate::waiting::be_main_thread();
 }
-
-/// Starts a thread that no signal is delivered to: signals belong to Python's main thread.
-pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        block_signals();
-        body();
-    })
-}
-
-#[cfg(unix)]
-fn block_signals() {
-    // SAFETY: the set is initialised by `sigfillset` before it is used, and a null old set is allowed.
-    unsafe {
-        let mut set = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigfillset(&mut set);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
-    }
-}
-
-#[cfg(not(unix))]
-fn block_signals() {}

@@ -7,7 +7,7 @@ use chronofabric_bus::{Access, Magazine, Payload, Pool};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMapping, PyString, PyTuple};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(crate) struct Content(NonNull<()>);
 const KIND_BITS: usize = 3;
 const OBJECT: usize = 0;
 const MEASURED: usize = 1;
-const RECORD: usize = 2;
+const SHARED: usize = 2;
 const BATCH: usize = 3;
 
 // SAFETY: it owns what it points to, and all of that is Send and Sync.
@@ -75,6 +75,8 @@ pub(crate) enum View<'a> {
     Object(&'a Py<PyAny>),
     /// Named values from a native source or a guard; becomes a dictionary when Python looks at it.
     Record(&'a Record),
+    /// A Python object that is published without the interpreter; only its numbers can be read without it.
+    Held(&'a Held),
     /// The payloads of events that were published together, in a tuple.
     Batch(*mut ffi::PyObject),
 }
@@ -84,6 +86,27 @@ struct Measured {
     object: Py<PyAny>,
     bytes: usize,
 }
+
+/// What several events may carry at once, counted without the interpreter.
+enum Shared {
+    Record(Record),
+    Held(Held),
+}
+
+/// A Python object that is published without the interpreter, as often as one likes: taken once, with what guards, filters
+/// and bounds in bytes want to know of it.
+pub(crate) struct Held {
+    object: Py<PyAny>,
+    bytes: usize,
+    numbers: Vec<(Box<str>, f64)>,
+}
+
+/// How many numbers of a mapping are looked at when it is held, and how deep.
+const NUMBERS_MAX: usize = 1024;
+const DEPTH_MAX: usize = 8;
+
+/// Gives out [`Content`] of one held object.
+pub(crate) struct Stock(Arc<Shared>);
 
 /// Named values.
 #[derive(Debug, Default)]
@@ -130,7 +153,10 @@ impl Payload for Content {
     fn bytes(&self) -> usize {
         match self.kind() {
             MEASURED => self.measured().bytes,
-            RECORD => size_of_val(&*self.record().0),
+            SHARED => match self.shared() {
+                Shared::Record(record) => size_of_val(&*record.0),
+                Shared::Held(held) => held.bytes,
+            },
             _ => 0,
         }
     }
@@ -147,9 +173,9 @@ impl Payload for Content {
                 }
                 View::Object(object) => object.as_ptr(),
                 View::Batch(payloads) => ffi::PyTuple_GetItem(payloads, place as ffi::Py_ssize_t),
-                View::Record(record) => {
-                    Arc::increment_strong_count(record);
-                    return Self::tagged(std::ptr::from_ref(record).cast_mut().cast(), RECORD);
+                View::Record(_) | View::Held(_) => {
+                    Arc::increment_strong_count(self.pointer().cast::<Shared>());
+                    return Self::tagged(self.pointer(), SHARED);
                 }
             };
             incref(object);
@@ -185,7 +211,7 @@ impl Drop for Content {
             match self.kind() {
                 OBJECT | BATCH => drop(std::mem::transmute::<*mut (), Py<PyAny>>(pointer)),
                 MEASURED => drop(Box::from_raw(pointer.cast::<Measured>())),
-                _ => drop(Arc::from_raw(pointer.cast::<Record>())),
+                _ => drop(Arc::from_raw(pointer.cast::<Shared>())),
             }
         }
     }
@@ -215,10 +241,10 @@ impl Content {
         unsafe { &*self.pointer().cast::<Measured>() }
     }
 
-    fn record(&self) -> &Record {
-        debug_assert_eq!(self.kind(), RECORD);
+    fn shared(&self) -> &Shared {
+        debug_assert_eq!(self.kind(), SHARED);
         // SAFETY: asked only where the kind says so.
-        unsafe { &*self.pointer().cast::<Record>() }
+        unsafe { &*self.pointer().cast::<Shared>() }
     }
 
     /// What it is.
@@ -228,7 +254,10 @@ impl Content {
             // SAFETY: `Py` is one pointer that is never null, and a plain object has no tag.
             OBJECT => View::Object(unsafe { &*std::ptr::from_ref(&self.0).cast::<Py<PyAny>>() }),
             MEASURED => View::Object(&self.measured().object),
-            RECORD => View::Record(self.record()),
+            SHARED => match self.shared() {
+                Shared::Record(record) => View::Record(record),
+                Shared::Held(held) => View::Held(held),
+            },
             _ => View::Batch(self.pointer().cast()),
         }
     }
@@ -252,7 +281,11 @@ impl Content {
 
     /// Named values.
     pub(crate) fn of_record(record: Record) -> Self {
-        Self::tagged(Arc::into_raw(Arc::new(record)).cast_mut().cast(), RECORD)
+        Self::of_shared(Arc::new(Shared::Record(record)))
+    }
+
+    fn of_shared(shared: Arc<Shared>) -> Self {
+        Self::tagged(Arc::into_raw(shared).cast_mut().cast(), SHARED)
     }
 
     /// Takes a payload from Python: what exports Arrow becomes a table, everything else stays what it is.
@@ -285,6 +318,7 @@ impl Content {
         match self.view() {
             View::Object(object) => Ok(object.clone_ref(py)),
             View::Record(record) => record.to_python(py),
+            View::Held(held) => Ok(held.object.clone_ref(py)),
             View::Batch(payloads) => {
                 // SAFETY: the tuple lives as long as this content.
                 Ok(unsafe { Bound::from_borrowed_ptr(py, payloads) }.unbind())
@@ -297,6 +331,7 @@ impl Content {
     pub(crate) fn as_object(&self) -> Option<&Py<PyAny>> {
         match self.view() {
             View::Object(object) => Some(object),
+            View::Held(held) => Some(&held.object),
             View::Record(_) | View::Batch(_) => None,
         }
     }
@@ -305,7 +340,8 @@ impl Content {
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.view() {
             View::Object(object) => visit.call(object),
-            View::Record(_) => Ok(()),
+            // The one reference of what is held is of all events that carry it, and of who publishes it.
+            View::Record(_) | View::Held(_) => Ok(()),
             View::Batch(payloads) => {
                 // SAFETY: the tuple lives as long as this content, and the reference is not given up here.
                 let payloads =
@@ -325,6 +361,57 @@ impl Content {
             return Err(self);
         }
         Ok(ManuallyDrop::new(self).0.cast())
+    }
+}
+
+impl Stock {
+    /// Takes an object, which is not expected to change any more.
+    pub(crate) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mut numbers = Vec::new();
+        if let Ok(number) = object.extract::<f64>() {
+            numbers.push(("value".into(), number));
+        } else if let Ok(mapping) = object.cast::<PyMapping>() {
+            numbers_of(mapping, "", DEPTH_MAX, &mut numbers)?;
+        }
+        let held = Held { object: object.clone().unbind(), bytes: size_of(object), numbers };
+        Ok(Self(Arc::new(Shared::Held(held))))
+    }
+
+    /// What an event carries; needs no interpreter.
+    pub(crate) fn content(&self) -> Content {
+        Content::of_shared(Arc::clone(&self.0))
+    }
+}
+
+/// The numbers of a mapping and of those in it, by their paths.
+fn numbers_of(
+    mapping: &Bound<'_, PyMapping>,
+    path: &str,
+    depth: usize,
+    numbers: &mut Vec<(Box<str>, f64)>,
+) -> PyResult<()> {
+    for item in mapping.items()?.iter() {
+        let (key, value) = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        let Ok(key) = key.extract::<String>() else { continue };
+        if numbers.len() >= NUMBERS_MAX {
+            return Ok(());
+        }
+        let name = if path.is_empty() { key } else { format!("{path}.{key}") };
+        if let Ok(number) = value.extract::<f64>() {
+            numbers.push((name.into(), number));
+        } else if let Ok(inner) = value.cast::<PyMapping>()
+            && depth > 1
+        {
+            numbers_of(inner, &name, depth - 1, numbers)?;
+        }
+    }
+    Ok(())
+}
+
+impl Held {
+    /// A field as a number.
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        self.numbers.iter().find(|(field, _)| **field == *name).map(|(_, number)| *number)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::columns::{self, Kind, Table};
 use crate::errors;
 use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
 use crate::payload::{Content, interpreter};
+use crate::prepared::PreparedPublish;
 use crate::request::{Request, Timeout};
 use crate::subscription::{Core, count, duration_ns};
 use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
@@ -47,9 +48,9 @@ pub(crate) struct Publisher {
     pub(crate) node: Arc<Node>,
     pub(crate) priority: u8,
     /// Whether its topic keeps each of its events for subscribers to come.
-    retain: bool,
+    pub(crate) retain: bool,
     /// How long after publishing its events are to be acted on, where a publish says nothing else.
-    deadline_ns: Option<i64>,
+    pub(crate) deadline_ns: Option<i64>,
     schema: Schema,
     arrow_schema: Option<Py<PyAny>>,
 }
@@ -562,6 +563,11 @@ impl Publisher {
         deadline_ns: Option<i64>,
     ) -> PyResult<Self> {
         Self::new(bus.py(), &bus.get().node, topic_text(topic)?, priority, schema, retain, deadline_ns)
+    }
+
+    /// Takes a payload for publishing it, as often as one likes, without the interpreter.
+    fn prepare(&self, payload: &Bound<'_, PyAny>) -> PyResult<PreparedPublish> {
+        PreparedPublish::new(self, payload)
     }
 
     /// Publishes a request and waits for its answer.

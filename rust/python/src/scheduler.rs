@@ -7,7 +7,9 @@
 mod action;
 mod execution_time;
 mod jobs;
+mod native;
 mod tally;
+mod tasks;
 
 use crate::clock::{instant_ns, source_of};
 use crate::errors;
@@ -223,7 +225,8 @@ impl Timers {
         let act = Act::new(act, &self.service.calls, waiting_max)?;
         let tally = if measured { Arc::default() } else { Arc::clone(&self.service.tally) };
         let period = period_ns.map(|period_ns| Period { period_ns, missed });
-        let core = self.service.wheel().timer(period, Do { act, tally, tolerance_ns });
+        let simulated = self.service.calls.source.as_simulated().is_some();
+        let core = self.service.wheel().timer(period, Do { act, tally, tolerance_ns, simulated });
         Ok(Timer { core, service: Arc::clone(&self.service) })
     }
 
@@ -307,6 +310,13 @@ impl Timers {
     }
 }
 
+impl Timers {
+    /// Where calls of Python are handed over, and where that is counted.
+    fn calls(&self) -> (&Arc<Calls>, &Arc<Tally>) {
+        (&self.service.calls, &self.service.tally)
+    }
+}
+
 /// A timer. Dropping it leaves the timer as it is.
 #[pyclass(module = "chronofabric._core.scheduler", frozen, weakref)]
 pub(crate) struct Timer {
@@ -384,6 +394,12 @@ impl Call {
         self.firing.due_ns
     }
 
+    /// When the timer fired.
+    #[getter]
+    fn fired_ns(&self) -> i64 {
+        self.firing.now_ns
+    }
+
     /// How many further ticks it stands for: left out, or fired while it waited.
     #[getter]
     fn missed(&self) -> u64 {
@@ -405,6 +421,8 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<execution_time::ExecutionTime>()?;
     module.add_class::<jobs::DeadlineQueue>()?;
     module.add_class::<jobs::QueuedJob>()?;
+    module.add_class::<tasks::JobAccount>()?;
+    module.add_class::<tasks::NativeTask>()?;
     module.add_function(wrap_pyfunction!(jobs::admission, &module)?)?;
     parent.add_submodule(&module)
 }

@@ -18,11 +18,11 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// How long the main thread sleeps before it looks for signals.
-const SIGNAL_SLICE: Duration = Duration::from_millis(50);
+pub(crate) const SIGNAL_SLICE: Duration = Duration::from_millis(50);
 /// How long other threads sleep.
 const UNTIL_WOKEN: Duration = Duration::MAX;
 /// How long a thread that serves many subscriptions sleeps before it looks for safety's sake.
-const SLICE: Duration = Duration::from_millis(500);
+pub(crate) const SLICE: Duration = Duration::from_millis(500);
 /// How often a deadline on simulated time is looked at.
 const SIMULATED_SLICE: Duration = Duration::from_millis(1);
 /// How often the condition is looked at before the thread lets others run.

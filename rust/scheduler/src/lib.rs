@@ -23,6 +23,7 @@ mod queue;
 #[allow(unsafe_code)]
 mod realtime;
 #[allow(unsafe_code)]
+mod thread;
 mod timers;
 mod wheel;
 
@@ -32,5 +33,6 @@ pub use period::{MissedTicks, NextTick};
 pub use prediction::{EXECUTION_TIME_BYTES_MAX, ExecutionTime};
 pub use queue::{DeadlineQueue, JobHandle};
 pub use realtime::{Class, Granted, Realtime, Refused};
+pub use thread::spawn;
 pub use timers::{Action, Firing, Period, Spin, Timer, Timers, TimersOptions};
 pub use wheel::{Due, TimerHandle, Wheel};

@@ -120,6 +120,20 @@ impl<T> DeadlineQueue<T> {
         self.heap.first().map(|entry| deadline_ns(entry.key))
     }
 
+    /// The most urgent job.
+    pub fn first_mut(&mut self) -> Option<&mut T> {
+        let first = self.heap.first()?.job;
+        self.jobs[first as usize].value.as_mut()
+    }
+
+    /// Gives the most urgent job another deadline; its priority, its age and its handle stay.
+    pub fn postpone(&mut self, deadline_ns: i64) {
+        let Some(&Entry { key, job }) = self.heap.first() else { return };
+        let key = instant_key(deadline_ns) | key & u128::from(u64::MAX);
+        let gap = self.sink(0);
+        self.rise(gap, Entry { key, job });
+    }
+
     /// Takes the entry at a place out of the heap: the last one fills the gap.
     #[inline]
     fn remove(&mut self, place: usize) {
@@ -197,9 +211,13 @@ impl<T> DeadlineQueue<T> {
 
 #[inline]
 fn key(deadline_ns: i64, priority: u8, age: u64) -> u128 {
-    let deadline = deadline_ns as u64 ^ (1 << 63);
     let rest = u64::from(u8::MAX - priority) << AGE_BITS | age & ((1 << AGE_BITS) - 1);
-    u128::from(deadline) << 64 | u128::from(rest)
+    instant_key(deadline_ns) | u128::from(rest)
+}
+
+#[inline]
+fn instant_key(deadline_ns: i64) -> u128 {
+    u128::from(deadline_ns as u64 ^ (1 << 63)) << 64
 }
 
 #[inline]
@@ -218,6 +236,24 @@ mod tests {
         queue.push(1, 0, 'a').unwrap();
         assert_eq!(queue.push(0, 0, 'b'), Err(SchedulerError::QueueLimit { limit: 1 }));
         assert_eq!((queue.pop(), queue.pop()), (Some((1, 'a')), None));
+    }
+
+    #[test]
+    fn what_is_postponed_keeps_its_priority_its_age_and_its_handle() {
+        let mut queue = DeadlineQueue::new(64);
+        let handles: Vec<_> = (0..40).map(|job| queue.push(job % 7, (job % 3) as u8, job).unwrap()).collect();
+        let mut postponed = Vec::new();
+        while queue.next_deadline_ns() < Some(3) {
+            postponed.push(*queue.first_mut().unwrap());
+            queue.postpone(5);
+        }
+        assert_eq!(queue.cancel(handles[0]), Some(0));
+        let mut expected: Vec<_> = (1..40).map(|job| if job % 7 < 3 { (5, job) } else { (job % 7, job) }).collect();
+        expected.sort_by_key(|(deadline, job)| (*deadline, u8::MAX - (job % 3) as u8, *job));
+        assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), expected);
+        assert_eq!(postponed.len(), (0..40).filter(|job| job % 7 < 3).count());
+        queue.postpone(1);
+        assert!(queue.is_empty() && queue.first_mut().is_none());
     }
 
     #[test]

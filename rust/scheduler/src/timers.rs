@@ -9,10 +9,11 @@
 //! cancels it finds it.
 
 use crate::alarm::Alarm;
+use crate::thread::spawn;
 use crate::{Class, Granted, MissedTicks, Realtime, Refused, SchedulerError, TimerHandle, Wheel};
-use chronofabric_clock::TimeSource;
+use chronofabric_clock::{TimeSource, lock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 /// What a timer does when it fires. It runs in the thread that fires all others: it must not wait.
@@ -298,7 +299,7 @@ impl<A: Action> Timers<A> {
         if thread.is_none() && !self.shared.lock().closed {
             let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
             let run = move || shared.run(&options);
-            let started = std::thread::Builder::new().name("chronofabric-timers".to_owned()).spawn(run);
+            let started = spawn("chronofabric-timers", run);
             *thread = Some(started.map_err(|error| SchedulerError::Thread { reason: error.to_string() })?);
         }
         self.started.store(true, Ordering::Release);
@@ -335,7 +336,6 @@ impl<A: Action> Shared<A> {
 
     /// The thread that fires.
     fn run(&self, options: &TimersOptions) {
-        block_signals();
         self.alarm.sleep_here();
         let Granted { refused, .. } = &options.realtime.ask();
         lock(&self.refused).clone_from(refused);
@@ -438,25 +438,6 @@ impl Margin {
         self.now_ns = wanted_ns.max(less_ns).clamp(MARGIN_NS.0, MARGIN_NS.1);
     }
 }
-
-/// Locks a mutex whose data stays valid at every step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Signals belong to the threads of the program.
-#[cfg(unix)]
-fn block_signals() {
-    // SAFETY: the set is initialised by `sigfillset` before it is used, and a null old set is allowed.
-    unsafe {
-        let mut set = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigfillset(&mut set);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
-    }
-}
-
-#[cfg(not(unix))]
-fn block_signals() {}
 
 #[cfg(test)]
 mod tests {

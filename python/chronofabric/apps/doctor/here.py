@@ -58,6 +58,7 @@ def _checks() -> dict[str, Callable[[], Finding]]:
         "real-time policy": lambda: machine.real_time(
             _try_real_time, limit=_limit("RLIMIT_RTPRIO")[0], system=system, read=file_text
         ),
+        "deadline policy": partial(machine.deadline_policy, _try_deadline, system=system),
         "locked memory": lambda: machine.locked_memory(
             _number(_limit("RLIMIT_MEMLOCK")[0]), system=system, read=file_text
         ),
@@ -168,6 +169,15 @@ def _try_real_time() -> str | None:
     thread.start()
     thread.join()
     return refused[0]
+
+
+def _try_deadline() -> str | None:
+    """Have a thread that fires timers ask for the deadline policy, and end."""
+    from chronofabric.scheduler import Realtime, Timers
+
+    with Timers("doctor", realtime=Realtime(scheduling="deadline")) as timers:
+        timers.sleep_until(timers.now())
+        return next((refused.reason for refused in timers.refused if refused.option == "class"), None)
 
 
 def _try_idle_states() -> str | None:

@@ -134,6 +134,26 @@ def real_time(attempt: Callable[[], str | None], *, limit: int | None, system: s
     )
 
 
+def deadline_policy(attempt: Callable[[], str | None], *, system: str) -> Finding:
+    """Say whether the thread that fires timers may have the deadline policy; `attempt` returns why it may not."""
+    if system != "Linux":
+        return not_looked_at("deadline policy", system)
+    refused = attempt()
+    if refused is None:
+        evidence = "a thread that fires timers got SCHED_DEADLINE"
+        meaning = "Realtime(scheduling='deadline') puts it before every thread, those of SCHED_FIFO included."
+        return Finding("deadline policy", "ok", evidence, meaning)
+    return Finding(
+        "deadline policy",
+        "absent",
+        f"a thread that asked for SCHED_DEADLINE was refused: {refused}",
+        "Where others run under SCHED_FIFO, timers wait for those of a higher priority; nothing is lost where none do, "
+        "or where Realtime(scheduling='fifo') is granted.",
+        "Only root and CAP_SYS_NICE may have it (docker --cap-add SYS_NICE), and the process must not be bound to some "
+        "of the processors (taskset, cpusets).",
+    )
+
+
 def locked_memory(limit_bytes: float, *, system: str, read: Read) -> Finding:
     """Say how much memory a program may keep from being paged out."""
     if system != "Linux":

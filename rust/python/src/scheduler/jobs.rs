@@ -1,118 +1,69 @@
 //! Jobs by deadline as Python holds them, and the answers of admission.
 
 use super::scheduler_error;
-use crate::clock::instant_ns;
+use super::tasks::NativeJob;
+use crate::clock::{instant_ns, source_of};
 use crate::errors;
 use crate::node::{detached, lock};
-use chronofabric_scheduler::{Cause, DeadlineQueue as Queue, JobHandle, TaskTimes, divide, fits};
+use chronofabric_clock::TimeSource;
+use chronofabric_scheduler::{Cause, DeadlineQueue as Queue, JobHandle, SchedulerError, TaskTimes, divide, fits};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a worker waits before it looks whether its process still is the one that it began in.
 const SLICE: Duration = Duration::from_millis(500);
 
-/// Jobs that wait: those with a guarantee, and those that run when none of them waits.
+/// A job that waits.
+pub(crate) enum Entry {
+    /// Of Python, whatever it is.
+    Python(Py<PyAny>),
+    /// Of those that need no interpreter.
+    Native(NativeJob),
+}
+
+/// Those with a guarantee go before all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Band {
+    Guaranteed,
+    BestEffort {
+        /// When it has to begin to be done by its deadline; one that has not begun by then waits for those that can.
+        latest_start_ns: Option<i64>,
+    },
+}
+
+/// A job without a guarantee.
+struct Hopeful {
+    entry: Entry,
+    /// When it has to begin to be done by its deadline, where that matters.
+    latest_start_ns: Option<i64>,
+}
+
 struct State {
-    guaranteed: Queue<Py<PyAny>>,
-    best_effort: Queue<Py<PyAny>>,
+    guaranteed: Queue<Entry>,
+    best_effort: Queue<Hopeful>,
     closed: bool,
+}
+
+/// The jobs that wait for one worker.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// What says whether a job can still be done in time.
+    source: Option<TimeSource>,
 }
 
 /// Jobs by deadline, then priority, then age.
 #[pyclass(module = "chronofabric._core.scheduler", frozen, weakref)]
-pub(crate) struct DeadlineQueue {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+pub(crate) struct DeadlineQueue(Arc<Shared>);
 
 /// A job that was pushed.
 #[pyclass(module = "chronofabric._core.scheduler", frozen)]
 pub(crate) struct QueuedJob {
-    queue: Py<DeadlineQueue>,
+    queue: Arc<Shared>,
     handle: JobHandle,
-    guaranteed: bool,
-}
-
-#[pymethods]
-impl DeadlineQueue {
-    #[new]
-    #[pyo3(signature = (jobs_max = 65_536))]
-    fn new(py: Python<'_>, jobs_max: usize) -> PyResult<Self> {
-        if jobs_max == 0 {
-            let value = jobs_max.into_pyobject(py)?;
-            return Err(errors::argument(py, "jobs_max", value.as_any(), "it must be at least 1"));
-        }
-        let state = State { guaranteed: Queue::new(jobs_max), best_effort: Queue::new(jobs_max), closed: false };
-        Ok(Self { state: Mutex::new(state), changed: Condvar::new() })
-    }
-
-    /// Adds a job.
-    #[pyo3(signature = (job, deadline, *, priority = 0, best_effort = false))]
-    fn push(
-        slf: Bound<'_, Self>,
-        job: Py<PyAny>,
-        deadline: &Bound<'_, PyAny>,
-        priority: u8,
-        best_effort: bool,
-    ) -> PyResult<QueuedJob> {
-        let py = slf.py();
-        let deadline_ns = instant_ns(deadline)?;
-        let queue = slf.get();
-        let pushed = {
-            let mut state = lock(&queue.state);
-            if state.closed {
-                drop(state);
-                return Err(errors::exception(py, "ClosedError", "the queue is closed", |_| Ok(())));
-            }
-            let band = if best_effort { &mut state.best_effort } else { &mut state.guaranteed };
-            band.push(deadline_ns, priority, job)
-        };
-        let handle = pushed.map_err(|error| scheduler_error(py, &error, &error.to_string()))?;
-        queue.changed.notify_one();
-        Ok(QueuedJob { queue: slf.unbind(), handle, guaranteed: !best_effort })
-    }
-
-    /// Takes the most urgent job, with its deadline, if one waits.
-    fn pop(&self) -> Option<(i64, Py<PyAny>)> {
-        lock(&self.state).pop()
-    }
-
-    /// Takes the most urgent job, and waits for one; none once the queue is closed.
-    fn wait(&self, py: Python<'_>) -> Option<(i64, Py<PyAny>)> {
-        let forks = crate::node::forks();
-        loop {
-            let (next, closed) = detached(py, || {
-                let state = lock(&self.state);
-                let waits = |state: &mut State| state.is_empty() && !state.closed;
-                let waited = self.changed.wait_timeout_while(state, SLICE, waits);
-                let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                (state.pop(), state.closed)
-            });
-            if next.is_some() || closed || crate::node::forks() != forks {
-                return next;
-            }
-        }
-    }
-
-    fn __len__(&self) -> usize {
-        let state = lock(&self.state);
-        state.guaranteed.len() + state.best_effort.len()
-    }
-
-    /// The earliest deadline of those that come first.
-    #[getter]
-    fn next_deadline_ns(&self) -> Option<i64> {
-        let state = lock(&self.state);
-        state.guaranteed.next_deadline_ns().or_else(|| state.best_effort.next_deadline_ns())
-    }
-
-    /// Wakes everybody who waits, and takes no more; what waits can still be popped.
-    fn close(&self) {
-        lock(&self.state).closed = true;
-        self.changed.notify_all();
-    }
+    band: Band,
 }
 
 impl State {
@@ -120,8 +71,162 @@ impl State {
         self.guaranteed.is_empty() && self.best_effort.is_empty()
     }
 
-    fn pop(&mut self) -> Option<(i64, Py<PyAny>)> {
-        self.guaranteed.pop().or_else(|| self.best_effort.pop())
+    fn len(&self) -> usize {
+        self.guaranteed.len() + self.best_effort.len()
+    }
+
+    fn pop(&mut self, source: Option<&TimeSource>) -> Option<(i64, Entry)> {
+        if let Some(job) = self.guaranteed.pop() {
+            return Some(job);
+        }
+        while let Some(first) = self.best_effort.first_mut()
+            && first.latest_start_ns.zip(source).is_some_and(|(latest_ns, source)| source.now_ns() > latest_ns)
+        {
+            // It will be late whatever is done: it makes room for those that need not be.
+            first.latest_start_ns = None;
+            self.best_effort.postpone(i64::MAX);
+        }
+        self.best_effort.pop().map(|(deadline_ns, job)| (deadline_ns, job.entry))
+    }
+}
+
+impl Shared {
+    /// Adds a job.
+    pub(crate) fn push(
+        self: &Arc<Self>,
+        band: Band,
+        deadline_ns: i64,
+        priority: u8,
+        entry: Entry,
+    ) -> Result<QueuedJob, SchedulerError> {
+        let pushed = {
+            let mut state = lock(&self.state);
+            match band {
+                _ if state.closed => Err(SchedulerError::Closed),
+                Band::Guaranteed => state.guaranteed.push(deadline_ns, priority, entry),
+                Band::BestEffort { latest_start_ns } => {
+                    state.best_effort.push(deadline_ns, priority, Hopeful { entry, latest_start_ns })
+                }
+            }
+        };
+        let handle = pushed?;
+        self.changed.notify_one();
+        Ok(QueuedJob { queue: Arc::clone(self), handle, band })
+    }
+
+    /// The most urgent job of Python, after those native ones that are more urgent were done; waits until then, or until
+    /// it is closed, for no longer than a slice. Says whether it is closed.
+    fn next(&self, longest: Duration) -> (Option<(i64, Py<PyAny>)>, bool) {
+        loop {
+            let state = lock(&self.state);
+            let waits = |state: &mut State| state.is_empty() && !state.closed;
+            let waited = self.changed.wait_timeout_while(state, longest, waits);
+            let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let closed = state.closed;
+            // What waits when it is closed is not done any more.
+            let popped = if closed { None } else { state.pop(self.source.as_ref()) };
+            drop(state);
+            match popped {
+                None => return (None, closed),
+                Some((deadline_ns, Entry::Python(job))) => return (Some((deadline_ns, job)), closed),
+                Some((_, Entry::Native(job))) => job.run(),
+            }
+        }
+    }
+}
+
+impl DeadlineQueue {
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.0)
+    }
+}
+
+#[pymethods]
+impl DeadlineQueue {
+    #[new]
+    #[pyo3(signature = (jobs_max = 65_536, *, clock = None))]
+    fn new(py: Python<'_>, jobs_max: usize, clock: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        if jobs_max == 0 {
+            let value = jobs_max.into_pyobject(py)?;
+            return Err(errors::argument(py, "jobs_max", value.as_any(), "it must be at least 1"));
+        }
+        let state = State { guaranteed: Queue::new(jobs_max), best_effort: Queue::new(jobs_max), closed: false };
+        let source = clock.map(source_of).transpose()?;
+        Ok(Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), source })))
+    }
+
+    /// Adds a job.
+    #[pyo3(signature = (job, deadline, *, priority = 0, best_effort = false, latest_start = None))]
+    fn push(
+        &self,
+        job: Py<PyAny>,
+        deadline: &Bound<'_, PyAny>,
+        priority: u8,
+        best_effort: bool,
+        latest_start: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<QueuedJob> {
+        let py = deadline.py();
+        let deadline_ns = instant_ns(deadline)?;
+        if let Some(instant) = latest_start
+            && (!best_effort || self.0.source.is_none())
+        {
+            let hint = "it is for jobs pushed with best_effort=True to a queue that was given a clock";
+            return Err(errors::argument(py, "latest_start", instant, hint));
+        }
+        let latest_start_ns = latest_start.map(instant_ns).transpose()?;
+        let band = if best_effort { Band::BestEffort { latest_start_ns } } else { Band::Guaranteed };
+        self.0.push(band, deadline_ns, priority, Entry::Python(job)).map_err(|error| match error {
+            SchedulerError::Closed => errors::exception(py, "ClosedError", "the queue is closed", |_| Ok(())),
+            error => scheduler_error(py, &error, &error.to_string()),
+        })
+    }
+
+    /// Takes the most urgent job, with its deadline, if one waits.
+    fn pop(&self, py: Python<'_>) -> Option<(i64, Py<PyAny>)> {
+        loop {
+            let (popped, closed) = {
+                let mut state = lock(&self.0.state);
+                (state.pop(self.0.source.as_ref()), state.closed)
+            };
+            match popped? {
+                (deadline_ns, Entry::Python(job)) => return Some((deadline_ns, job)),
+                (_, Entry::Native(job)) if !closed => detached(py, || job.run()),
+                (_, Entry::Native(_)) => {}
+            }
+        }
+    }
+
+    /// Takes the most urgent job, and waits for one; none once the queue is closed.
+    fn wait(&self, py: Python<'_>) -> Option<(i64, Py<PyAny>)> {
+        let forks = crate::node::forks();
+        loop {
+            let (next, closed) = detached(py, || self.0.next(SLICE));
+            if next.is_some() || closed || crate::node::forks() != forks {
+                return next;
+            }
+        }
+    }
+
+    fn __len__(&self) -> usize {
+        lock(&self.0.state).len()
+    }
+
+    /// The earliest deadline of those that come first.
+    #[getter]
+    fn next_deadline_ns(&self) -> Option<i64> {
+        let state = lock(&self.0.state);
+        state.guaranteed.next_deadline_ns().or_else(|| state.best_effort.next_deadline_ns())
+    }
+
+    /// Wakes everybody who waits, and takes no more; what waits can still be popped. Says how many wait.
+    fn close(&self) -> usize {
+        let waiting = {
+            let mut state = lock(&self.0.state);
+            state.closed = true;
+            state.len()
+        };
+        self.0.changed.notify_all();
+        waiting
     }
 }
 
@@ -129,13 +234,14 @@ impl State {
 impl QueuedJob {
     /// Takes it out; whether it still waited.
     fn cancel(&self) -> bool {
-        let job = {
-            let mut state = lock(&self.queue.get().state);
-            let band = if self.guaranteed { &mut state.guaranteed } else { &mut state.best_effort };
-            band.cancel(self.handle)
-        };
+        let mut state = lock(&self.queue.state);
         // Dropped without the lock, because its destructor may push.
-        job.is_some()
+        let (certain, hopeful) = match self.band {
+            Band::Guaranteed => (state.guaranteed.cancel(self.handle), None),
+            Band::BestEffort { .. } => (None, state.best_effort.cancel(self.handle)),
+        };
+        drop(state);
+        certain.is_some() || hopeful.is_some()
     }
 }
 

@@ -3,9 +3,9 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint coverage docs wheel proof fuzz sanitize bench compare setup clean help
+.PHONY: demo test lint coverage docs wheel proof fuzz sanitize platforms bench compare setup clean help
 
-demo test lint coverage docs wheel bench compare setup clean help:
+demo test lint coverage docs wheel platforms bench compare setup clean help:
 	@$(PYTHON) -m tools.dev $@ $(ARGS)
 
 proof:

@@ -256,6 +256,46 @@ def test_an_unknown_sanitizer_is_refused_with_those_there_are():
     assert refused.value.code == 2
 
 
+def test_the_workflow_checks_every_platform():
+    workflow = (PROJECT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    added = re.search(r"rustup target add\s+((?:[\w-]+\n\s+)+)-", workflow)
+    assert added
+    assert tuple(added[1].split()) == faults.PLATFORMS
+
+
+@posix
+def test_platforms_that_rust_has_are_checked_and_the_others_named(tmp_path):
+    rust(tmp_path, "1.95.0")
+    first, *others = faults.PLATFORMS
+    program(tmp_path, "rustup", f'[ "$*" = "target list --installed" ] && echo {first}')
+    program(tmp_path, "cargo", 'echo "$PYO3_NO_PYTHON $*"')
+    finished = command("platforms", path=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert f"skipped: {', '.join(others)}; run: rustup target add {' '.join(others)}" in finished.stdout
+    assert f"1 clippy --workspace --locked --target {first} -- -D warnings" in finished.stdout
+    assert not any(f"--target {other}" in finished.stdout for other in others)
+
+
+@posix
+def test_a_platform_that_fails_is_named_after_the_others_were_checked(tmp_path):
+    rust(tmp_path, "1.95.0")
+    first, second, *_ = faults.PLATFORMS
+    program(tmp_path, "rustup", f"echo {first} {second}")
+    program(tmp_path, "cargo", f'case "$*" in *{first}*) exit 101;; *) echo checked "$*";; esac')
+    finished = command("platforms", path=tmp_path)
+    assert finished.returncode == 1
+    assert f"--target {second}" in finished.stdout
+    assert one_sentence(finished.stderr) == f"platforms: these platforms failed: {first}"
+
+
+@posix
+def test_without_another_platform_it_is_said_how_to_add_them(tmp_path):
+    rust(tmp_path, "1.95.0")
+    finished = command("platforms", path=tmp_path)
+    assert finished.returncode == faults.MISSING
+    assert one_sentence(finished.stderr).endswith(f"run: rustup target add {' '.join(faults.PLATFORMS)}")
+
+
 # When nothing is done again -------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from tools.steps import PROJECT, Refusal, say
 
 CACHES = (".asv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 LEFTOVERS = ("target", "dist", "build", "coverage", *CACHES)
-TARGETS = ("maturin", "tests", "loom", "coverage", "fuzz", "fuzz-extension", "miri", "thread-sanitizer")
+TARGETS = ("maturin", "tests", "loom", "coverage", "fuzz", "fuzz-extension", "miri", "thread-sanitizer", "platforms")
 
 
 class Command(NamedTuple):
@@ -69,6 +69,7 @@ COMMANDS = {
     "proof": Command("run the tests of one concern at full counts: make proof CONCERN=clock", checks.proof),
     "fuzz": Command("run one fuzz target: make fuzz TARGET=topic SECONDS=600", faults.fuzz),
     "sanitize": Command("run Rust tests under Miri and ThreadSanitizer; WITH=miri for one", faults.sanitize),
+    "platforms": Command("have clippy check the Rust code as it is on other systems", faults.platforms),
     "docs": Command("build the documentation as a site in build/docs; warnings are errors", packaging.docs),
     "wheel": Command("build wheel and sdist in dist, and run both from empty environments", packaging.wheel),
     "bench": Command("run our own benchmarks quickly: criterion and asv", measures.bench),

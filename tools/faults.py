@@ -1,4 +1,4 @@
-"""The commands that look for faults which no test has a name for: fuzz, sanitize.
+"""The commands that look for faults which no test of this machine has a name for: fuzz, sanitize, platforms.
 
 What they need beside the project is not on every machine; where it is missing they say what, and end with status 3.
 """
@@ -27,6 +27,14 @@ UNSAFE_CRATES = ("bus", "clock", "scheduler")
 
 MIRI_CASES = 4
 """Cases of each property under Miri."""
+
+PLATFORMS = (
+    "x86_64-pc-windows-msvc",
+    "aarch64-apple-darwin",
+    "aarch64-unknown-linux-gnu",
+    "x86_64-unknown-linux-musl",
+)
+"""Where wheels run, by the names that Rust has for them; what they leave out differs in the processor alone."""
 
 NIGHTLY_ADVICE = "rustup toolchain install nightly --profile minimal --component"
 
@@ -137,6 +145,36 @@ SANITIZERS = {"miri": (("miri", "rust-src"), _miri), "thread": (("rust-src",), _
 """For each, the components of a nightly Rust that it needs, and what runs it."""
 
 
+def platforms(words: Sequence[str]) -> None:
+    """Have clippy check the Rust code as it is on other systems; every one that rustup has is looked at."""
+    _options(words, {})
+    toolchain.require_rust()
+    installed = (steps.output(["rustup", "target", "list", "--installed"]) or "").split()
+    missing = [name for name in PLATFORMS if name not in installed]
+    advice = f"run: rustup target add {' '.join(missing)}"
+    if len(missing) == len(PLATFORMS):
+        raise Refusal(f"Rust has no other platform on this machine; {advice}", MISSING)
+    if missing:
+        steps.say(f"skipped: {', '.join(missing)}; {advice}")
+    variables = {**os.environ, "CARGO_TARGET_DIR": str(target_folder("platforms"))}
+    # No Python of those systems is here. The stable ABI needs none, and an extension module is not linked to it.
+    variables |= {"PYO3_NO_PYTHON": "1", "PYO3_BUILD_EXTENSION_MODULE": "1"}
+    command = ["cargo", "clippy", "--workspace", "--locked"]
+    failed = [
+        name
+        for name in PLATFORMS
+        if name not in missing
+        and steps.run(
+            f"clippy for {name}",
+            [*command, "--target", name, "--", "-D", "warnings"],
+            environment=variables,
+            may_fail=True,
+        )
+    ]
+    if failed:
+        raise Refusal(f"these platforms failed: {', '.join(failed)}")
+
+
 def _require_nightly(components: Sequence[str]) -> None:
     """Refuse, naming what is missing, unless there is a nightly Rust with these components."""
     if shutil.which("rustup") is None:
@@ -175,7 +213,7 @@ def _options(words: Sequence[str], defaults: dict[str, str]) -> dict[str, str]:
     for word in words:
         name, sign, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not sign or name not in defaults:
-            known = ", ".join(f"--{each}=..." for each in defaults)
+            known = ", ".join(f"--{each}=..." for each in defaults) or "no options"
             raise Refusal(f"takes {known}, got: {word}", 2)
         options[name] = value or defaults[name]
     return options

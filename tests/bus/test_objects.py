@@ -342,7 +342,10 @@ with cf.Fabric("border") as fabric:
     @fabric.on("a")
     def last(event):
         started = time.monotonic(); fabric.close(); took.append(time.monotonic() - started)
-    fabric.publish_many("a", range(3))
+    try:
+        fabric.publish_many("a", range(3))
+    except cf.ClosedError:
+        pass  # without the interpreter's lock, the handler closes in the middle of it
     wait_for(lambda: took)
 assert took[0] < 1, took
 """)

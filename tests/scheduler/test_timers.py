@@ -345,7 +345,6 @@ def test_the_limit_is_named_and_room_comes_back(clock):
         timers.after("1 s", cf.Flag())
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asked for on Linux only")
 def test_what_the_system_refuses_is_named_with_its_cost():
     done = threading.Event()
     with Timers(realtime=Realtime(processor=9_999)) as timers:

@@ -9,7 +9,7 @@
 
 use crate::columns::{self, Kind};
 use crate::event_type::{self, decref, incref};
-use crate::hot::none;
+use crate::hot::{FINAL_COLLECTED, none};
 use crate::payload::{Content, interpreter};
 use crate::publisher::Publisher;
 use crate::subscription::Subscription;
@@ -189,15 +189,11 @@ fn class<'py, T: Referring>(
     ];
     slots.extend(own.iter().map(|each| slot(each.slot, each.pfunc)));
     slots.push(slot(0, null_mut()));
-    let flags = ffi::Py_TPFLAGS_DEFAULT
-        | ffi::Py_TPFLAGS_HAVE_GC
-        | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
-        | ffi::Py_TPFLAGS_IMMUTABLETYPE;
     let mut spec = ffi::PyType_Spec {
         name: name.as_ptr(),
         basicsize: size_of::<T>() as c_int,
         itemsize: 0,
-        flags: flags as u32,
+        flags: FINAL_COLLECTED,
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the specification is complete; the slots are read during the call, what they point to is static or leaked.

@@ -16,6 +16,7 @@
 
 use crate::causality::VectorClock;
 use crate::clock::Stamp;
+use crate::hot::FINAL;
 use crate::html;
 use crate::node::Event;
 use crate::payload::{Content, interpreter};
@@ -88,8 +89,7 @@ fn make_class(py: Python<'_>) -> PyResult<Py<PyType>> {
         name: c"chronofabric._core.bus.Event".as_ptr(),
         basicsize: place::OBJECT_BYTES as i32,
         itemsize: 0,
-        flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE)
-            as u32,
+        flags: FINAL,
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the specification is complete; the slots are read during the call, what they point to is static or leaked.

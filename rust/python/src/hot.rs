@@ -312,6 +312,14 @@ pub(crate) fn iterate<'py>(subscription: Bound<'py, Subscription>, payloads: boo
     }
 }
 
+/// The flags of a class of ours. Those of C are a `long`, which has 64 bits on some systems; a specification takes 32.
+#[allow(clippy::unnecessary_cast)]
+pub(crate) const FINAL: u32 =
+    (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE) as u32;
+/// And of one that the collector looks into.
+#[allow(clippy::unnecessary_cast)]
+pub(crate) const FINAL_COLLECTED: u32 = FINAL | ffi::Py_TPFLAGS_HAVE_GC as u32;
+
 fn iterator_class<'py>(
     py: Python<'py>,
     name: &'static CStr,
@@ -328,15 +336,11 @@ fn iterator_class<'py>(
         slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()),
         slot(0, std::ptr::null_mut()),
     ];
-    let flags = ffi::Py_TPFLAGS_DEFAULT
-        | ffi::Py_TPFLAGS_HAVE_GC
-        | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
-        | ffi::Py_TPFLAGS_IMMUTABLETYPE;
     let mut spec = ffi::PyType_Spec {
         name: name.as_ptr(),
         basicsize: size_of::<Iteration>() as c_int,
         itemsize: 0,
-        flags: flags as u32,
+        flags: FINAL_COLLECTED,
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the specification is complete; the slots are read during the call, what they point to is static.

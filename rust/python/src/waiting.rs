@@ -288,22 +288,22 @@ impl Wake for Shared {
         if sleepers > 0 {
             self.changed.notify_all();
         }
-        if let Some(callable) = self.callable.get() {
-            // Where the interpreter ends, nobody waits any more.
-            let _ = Python::try_attach(|py| {
-                if let Err(error) = callable.call0(py) {
-                    // The loop was closed; whoever waited on it is gone.
-                    error.write_unraisable(py, None);
-                }
-            });
+        let Some(callable) = self.callable.get() else {
+            #[cfg(unix)]
+            if let Some(Stream { write, .. }) = self.stream.get() {
+                use std::io::Write;
+                // A full pipe already wakes the loop.
+                let _ = (&*write).write(&[1]);
+            }
             return;
-        }
-        #[cfg(unix)]
-        if let Some(Stream { write, .. }) = self.stream.get() {
-            use std::io::Write;
-            // A full pipe already wakes the loop.
-            let _ = (&*write).write(&[1]);
-        }
+        };
+        // Where the interpreter ends, nobody waits any more.
+        let _ = Python::try_attach(|py| {
+            if let Err(error) = callable.call0(py) {
+                // The loop was closed; whoever waited on it is gone.
+                error.write_unraisable(py, None);
+            }
+        });
     }
 }
 

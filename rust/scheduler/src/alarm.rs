@@ -1,10 +1,18 @@
 //! Where the thread that fires sleeps: until an instant, or until it is called.
 //!
 //! One word says which of three holds: nobody sleeps, somebody sleeps, somebody was called. A caller enters the system only
-//! where somebody sleeps. On Linux the instant is absolute, on the system's monotonic clock, so that nothing that happens
-//! between computing it and going to sleep makes the sleep longer.
+//! where somebody sleeps. How the system lets a thread sleep is in `system`, one file for each.
 
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+#[cfg_attr(target_os = "linux", path = "alarm/linux.rs")]
+#[cfg_attr(windows, path = "alarm/windows.rs")]
+#[cfg_attr(not(any(target_os = "linux", windows)), path = "alarm/other.rs")]
+mod system;
+
+#[cfg(windows)]
+pub(crate) use system::high_resolution_timer;
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
@@ -14,23 +22,23 @@ const CALLED: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct Alarm {
     word: AtomicU32,
-    #[cfg(not(target_os = "linux"))]
-    sleeper: std::sync::OnceLock<std::thread::Thread>,
+    bed: system::Bed,
 }
 
 impl Alarm {
-    pub(crate) fn new() -> Self {
-        Self {
-            word: AtomicU32::new(AWAKE),
-            #[cfg(not(target_os = "linux"))]
-            sleeper: std::sync::OnceLock::new(),
-        }
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { word: AtomicU32::new(AWAKE), bed: system::Bed::new()? })
+    }
+
+    /// Told by the thread that will sleep here.
+    pub(crate) fn sleep_here(&self) {
+        self.bed.sleep_here();
     }
 
     /// Ends the sleep of who sleeps here, or else the next one before it begins.
     pub(crate) fn call(&self) {
         if self.word.swap(CALLED, Ordering::AcqRel) == ASLEEP {
-            self.wake();
+            self.bed.wake(&self.word);
         }
     }
 
@@ -44,73 +52,10 @@ impl Alarm {
         if for_ns.is_none_or(|for_ns| for_ns > 0)
             && self.word.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
         {
-            self.wait(for_ns);
+            self.bed.wait(&self.word, for_ns);
         }
         self.word.store(AWAKE, Ordering::Release);
     }
-
-    #[cfg(target_os = "linux")]
-    fn wait(&self, for_ns: Option<i64>) {
-        let until = for_ns.map(|for_ns| {
-            let until_ns = monotonic_ns().saturating_add(for_ns);
-            libc::timespec { tv_sec: until_ns / 1_000_000_000, tv_nsec: until_ns % 1_000_000_000 }
-        });
-        let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: the word outlives the call, and `until` is null or points to a valid time on this stack.
-        unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                self.word.as_ptr(),
-                libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG,
-                ASLEEP,
-                until,
-                std::ptr::null::<u32>(),
-                libc::FUTEX_BITSET_MATCH_ANY,
-            );
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    fn wake(&self) {
-        // SAFETY: the word outlives the call.
-        unsafe { libc::syscall(libc::SYS_futex, self.word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn wait(&self, for_ns: Option<i64>) {
-        use std::time::{Duration, Instant};
-
-        let started = Instant::now();
-        let length = for_ns.map(|for_ns| Duration::from_nanos(for_ns.unsigned_abs()));
-        while self.word.load(Ordering::Acquire) == ASLEEP {
-            match length.map(|length| length.saturating_sub(started.elapsed())) {
-                None => std::thread::park(),
-                Some(left) if left.is_zero() => return,
-                Some(left) => std::thread::park_timeout(left),
-            }
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn wake(&self) {
-        if let Some(sleeper) = self.sleeper.get() {
-            sleeper.unpark();
-        }
-    }
-
-    /// Told by the thread that will sleep here.
-    pub(crate) fn sleep_here(&self) {
-        #[cfg(not(target_os = "linux"))]
-        let _ = self.sleeper.set(std::thread::current());
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn monotonic_ns() -> i64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is valid for writing. The call cannot fail with this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
 #[cfg(test)]
@@ -120,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_sleep_lasts_as_long_as_it_was_told() {
-        let alarm = Alarm::new();
+        let alarm = Alarm::new().unwrap();
         alarm.sleep_here();
         let started = Instant::now();
         alarm.sleep(Some(2_000_000));
@@ -128,8 +73,19 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_came_too_late_does_not_end_the_next_sleep() {
+        let alarm = Alarm::new().unwrap();
+        alarm.sleep_here();
+        // What a caller does that found the sleeper asleep and was overtaken by the end of its sleep.
+        alarm.bed.wake(&alarm.word);
+        let started = Instant::now();
+        alarm.sleep(Some(2_000_000));
+        assert!(started.elapsed() >= Duration::from_millis(2));
+    }
+
+    #[test]
     fn a_call_before_the_sleep_ends_it_at_once() {
-        let alarm = Alarm::new();
+        let alarm = Alarm::new().unwrap();
         alarm.sleep_here();
         alarm.call();
         assert!(alarm.is_called());
@@ -139,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_call_ends_a_sleep_without_end() {
-        let alarm = Alarm::new();
+        let alarm = Alarm::new().unwrap();
         std::thread::scope(|scope| {
             let sleeper = scope.spawn(|| {
                 alarm.sleep_here();

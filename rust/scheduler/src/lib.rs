@@ -6,8 +6,8 @@
 //! A [`DeadlineQueue`] says which job is next, and [`fits`] whether a set of tasks keeps its deadlines. An
 //! [`ExecutionTime`] learns how long a job takes.
 //!
-//! `wheel`, `period`, `queue`, `admission` and `prediction` are arithmetic. `timers` joins them to a source; it sleeps in `alarm` and asks the system for what
-//! `realtime` names.
+//! `wheel`, `period`, `queue`, `admission` and `prediction` are arithmetic. `timers` joins them to a source; it sleeps in
+//! `alarm` and asks the system for what `realtime` names. Only these two have a file for each system.
 
 #![deny(unsafe_code)]
 

@@ -106,8 +106,8 @@ struct Shared<A> {
     refused: Mutex<Vec<Refused>>,
 }
 
-/// The least margin of [`Spin::Auto`], and the greatest.
-const MARGIN_NS: (i64, i64) = (10_000, 200_000);
+/// The least margin of [`Spin::Auto`], and the greatest. On Windows the best of timers is half a millisecond late.
+const MARGIN_NS: (i64, i64) = (10_000, if cfg!(windows) { 1_000_000 } else { 200_000 });
 /// The longest sleep on the system's clock, which may be set meanwhile.
 const SLICE_NS: i64 = 20_000_000;
 /// A longer sleep than this ends early by a 64th, because the source and the system's clock may differ in rate.
@@ -152,7 +152,7 @@ impl<A: Action> Timers<A> {
     ///
     /// # Errors
     ///
-    /// [`SchedulerError::Option`] for an option that cannot be.
+    /// [`SchedulerError::Option`] for an option that cannot be, [`SchedulerError::Thread`] where the system has no room.
     pub fn new(source: TimeSource, options: &TimersOptions) -> Result<Self, SchedulerError> {
         if let Spin::Fixed(margin_ns) = options.spin
             && !(0..=1_000_000_000).contains(&margin_ns)
@@ -171,7 +171,8 @@ impl<A: Action> Timers<A> {
         }
         let wheel = Wheel::new(source.now_ns(), options.timers_max);
         let state = Mutex::new(State { wheel, awaited_ns: i64::MIN, closed: false });
-        let shared = Shared { source, state, alarm: Alarm::new(), refused: Mutex::default() };
+        let alarm = Alarm::new().map_err(|error| SchedulerError::Thread { reason: error.to_string() })?;
+        let shared = Shared { source, state, alarm, refused: Mutex::default() };
         let started = AtomicBool::new(shared.source.as_simulated().is_some());
         Ok(Self { shared: Arc::new(shared), thread: Mutex::default(), started, options: options.clone() })
     }

@@ -185,12 +185,11 @@ impl Class {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(all(target_os = "linux", not(miri)))]
     fn what_cannot_be_had_is_named_with_its_cost_and_the_rest_is_granted() {
         let asked = Realtime { processor: Some(100_000), ..Realtime::default() };
         let granted = std::thread::spawn(move || asked.ask()).join().unwrap();
@@ -201,7 +200,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(target_os = "linux", not(miri)))]
     fn a_deadline_without_runtime_is_refused_by_the_system() {
         let asked = Realtime { class: Class::Deadline { runtime_ns: 0, period_ns: 0 }, ..Realtime::default() };
         let granted = std::thread::spawn(move || asked.ask()).join().unwrap();

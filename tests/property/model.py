@@ -184,6 +184,9 @@ class ModelSubscription:
         fits = self.capacity_bytes is None or held + event.size <= self.capacity_bytes
         return fits and len(self._beside(event)) < self.capacity
 
+    def _is_too_large(self, event: ModelEvent) -> bool:
+        return self.capacity_bytes is not None and event.size > self.capacity_bytes
+
     # Coming in
 
     def offer(self, event: ModelEvent, publisher: object, refused: Refused, now: int, *, patient: bool) -> None:
@@ -226,7 +229,7 @@ class ModelSubscription:
     def _place(self, event: ModelEvent, publisher: object, refused: Refused, *, patient: bool) -> None:
         if self._has_room(event):
             self.waiting.append(event)
-        elif self.capacity_bytes is not None and event.size > self.capacity_bytes:
+        elif self._is_too_large(event):
             self._turn_away(event, "too-large")
         elif self.overflow == "drop-oldest":
             while not self._has_room(event):
@@ -277,9 +280,13 @@ class ModelSubscription:
                 return passed
 
     def _pass_due(self, now: int) -> None:
-        """Let pass what is due and finds room, as receivers do."""
+        """Let pass what is due and finds room, as receivers do; what will never find any they turn away."""
         full: set[int] = set()
         for event in self._due(now):
+            if self._is_too_large(event):
+                del self.kept[event.topic]
+                self._turn_away(event, "too-large")
+                continue
             if event.priority in full or not self._has_room(event):
                 full.add(event.priority)
                 continue

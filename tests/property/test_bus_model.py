@@ -75,7 +75,9 @@ class Pair:
 
     def may_turn_away(self) -> bool:
         """Whether nothing of what is there may be for a receiver."""
-        return self.model.filters.given.predicate is not None or self.model.late == "dead-letter"
+        filters = self.model.filters.given
+        too_large = filters.debounce is not None and self.model.capacity_bytes is not None
+        return filters.predicate is not None or self.model.late == "dead-letter" or too_large
 
 
 class Bus(RuleBasedStateMachine):

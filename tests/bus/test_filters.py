@@ -288,3 +288,14 @@ def test_payloads_that_nobody_wants_are_let_go_at_once(fabric):
         del payload
         assert (subscription if topic == "a" else judged).poll() is None
         assert gone() is None
+
+
+def test_what_debounce_keeps_back_and_never_fits_is_turned_away_when_it_is_due(fabric, clock):
+    subscription = fabric.subscribe("a", debounce="1 ms", capacity_bytes=10)
+    fabric.publish("a", bytes(20))
+    clock.advance("2 ms")
+    with pytest.raises(cf.ReceiveTimeout):
+        subscription.receive(timeout=0)
+    assert (subscription.ready, subscription.pending) == (False, 0)
+    assert subscription.books().dropped == {"too-large": 1}
+    assert subscription.books().balanced

@@ -170,6 +170,8 @@ class Threads(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        # What hypothesis remembers of all examples is not looked through after each of them.
+        gc.freeze()
         self.switch_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
         Payload.made, Payload.gone = itertools.count(), itertools.count()
@@ -342,6 +344,7 @@ class Threads(RuleBasedStateMachine):
         for worker in self.workers:
             worker.end()
         gc.collect()
+        gc.unfreeze()
         assert next(Payload.made) == next(Payload.gone), "payloads are kept alive"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import Counter, deque
 from typing import Any
 
@@ -11,13 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import chronofabric as cf
-from tests.property.model import matches
+from tests.property.model import NORMAL, ModelEvent, ModelRetention, matches
 
 TOPICS = ("a", "b", "a/b", "c")
 PATTERNS = ("a", "a/**", "*", "**", "*/b")
 POLICIES = ("drop-oldest", "drop-newest", "dead-letter", "block")
 BYTES_MAX = 600
-CELL_BYTES = 64
 
 topics = st.sampled_from(TOPICS)
 patterns = st.sampled_from(PATTERNS)
@@ -25,39 +25,17 @@ payloads = st.sampled_from([0, 10, 100, 700]).map(bytes)
 
 
 class Kept(RuleBasedStateMachine):
-    """What topics keep: a list for each topic, and the rules in the order in which they were given."""
+    """What topics keep, within bounds, beside the model of it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = cf.SimulatedClock()
         self.fabric = cf.Fabric("kept", clock=self.clock, retained_bytes_max=BYTES_MAX)
-        self.given: dict[str, tuple[int, int | None]] = {}
-        self.kept: dict[str, deque[tuple[int, int, bytes]]] = {topic: deque() for topic in TOPICS}
-        self.numbers = 0
-        self.past_bound = 0
-        self.known: set[str] = set()
-
-    def rule_of(self, topic: str) -> tuple[int, int | None] | None:
-        return next((kept for pattern, kept in reversed(self.given.items()) if matches(pattern, topic)), None)
-
-    def bytes_of(self, topic: str) -> int:
-        return sum(size for _, size, _ in self.kept[topic])
+        self.model = ModelRetention(BYTES_MAX)
+        self.numbers = itertools.count(1)
 
     def keep(self, topic: str, payload: bytes, retain: bool) -> None:
-        self.known.add(topic)
-        self.numbers += 1
-        last, limit = self.rule_of(topic) or ((1, None) if retain else (0, None))
-        if not last:
-            return
-        kept, size = self.kept[topic], CELL_BYTES + len(payload)
-        while kept and (len(kept) >= last or (limit is not None and self.bytes_of(topic) + size > limit)):
-            kept.popleft()
-        while (limit is not None and size > limit) or sum(map(self.bytes_of, TOPICS)) + size > BYTES_MAX:
-            self.past_bound += 1
-            if not kept:
-                return
-            kept.popleft()
-        kept.append((self.numbers, size, payload))
+        self.model.keep(ModelEvent(next(self.numbers), topic, payload, NORMAL, 0, None, {}), retain=retain)
 
     @rule(topic=topics, payload=payloads, retain=st.booleans(), by_publisher=st.booleans())
     def publish(self, topic: str, payload: bytes, retain: bool, by_publisher: bool) -> None:
@@ -70,27 +48,17 @@ class Kept(RuleBasedStateMachine):
     @rule(topic=topics, many=st.lists(payloads, max_size=5), retain=st.booleans())
     def publish_many(self, topic: str, many: list[bytes], retain: bool) -> None:
         self.fabric.publish_many(topic, many, retain=retain)
-        self.known.add(topic)
         for payload in many:
             self.keep(topic, payload, retain)
 
     @rule(pattern=patterns, last=st.integers(0, 4), limit=st.none() | st.sampled_from([64, 150, 400]))
     def retain(self, pattern: str, last: int, limit: int | None) -> None:
         self.fabric.retain(pattern, last=last, capacity_bytes=limit)
-        self.given.pop(pattern, None)
-        self.given[pattern] = (last, limit)
-        for topic in self.known:
-            if matches(pattern, topic):
-                kept = self.kept[topic]
-                while kept and (len(kept) > last or (limit is not None and self.bytes_of(topic) > limit)):
-                    kept.popleft()
+        self.model.retain(pattern, last, limit)
 
     @rule(pattern=patterns)
     def forget(self, pattern: str) -> None:
-        meant = [topic for topic in TOPICS if matches(pattern, topic)]
-        assert self.fabric.forget(pattern) == sum(len(self.kept[topic]) for topic in meant)
-        for topic in meant:
-            self.kept[topic].clear()
+        assert self.fabric.forget(pattern) == self.model.forget(pattern)
 
     @rule(
         pattern=patterns,
@@ -100,9 +68,7 @@ class Kept(RuleBasedStateMachine):
         order=st.sampled_from(["publisher", "causal"]),
     )
     def subscribe(self, pattern: str, history: int, capacity: int, overflow: str, order: str) -> None:
-        kept = [self.kept[topic] for topic in TOPICS if matches(pattern, topic) and self.kept[topic]]
-        kept.sort(key=lambda each: each[-1][0])
-        expected = [payload for each in kept for _, _, payload in list(each)[max(0, len(each) - history) :]]
+        expected = [event.payload for event in self.model.history(pattern, history)]
         options: dict[str, Any] = {"capacity": capacity, "overflow": overflow, "block_timeout": 0, "order": order}
         late = self.fabric.subscribe(pattern, history=history, **options)
         with contextlib.suppress(cf.PublishTimeout):
@@ -121,12 +87,7 @@ class Kept(RuleBasedStateMachine):
 
     @invariant()
     def counts_agree(self) -> None:
-        assert self.fabric.report().retained == {
-            "events": sum(map(len, self.kept.values())),
-            "bytes": sum(map(self.bytes_of, TOPICS)),
-            "bytes_max": BYTES_MAX,
-            "past_bound": self.past_bound,
-        }
+        assert self.fabric.report().retained == self.model.counts()
 
     def teardown(self) -> None:
         self.fabric.close()

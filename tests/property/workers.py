@@ -63,6 +63,9 @@ def finished(future: Future[Any]) -> Any:
         if future.done():  # it raised a timeout of its own
             raise
         raise AssertionError(standing(f"no end within {PATIENCE_S:g} s")) from None
+    finally:
+        # What was raised refers to this frame; were it to refer back, all callers would stay until the collector comes.
+        del future
 
 
 def together(workers: Sequence[Worker], bodies: Sequence[Callable[[], Any]]) -> list[Any]:

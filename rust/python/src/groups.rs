@@ -1,6 +1,7 @@
 //! Groups: several subscription objects that receive from one subscription of the bus, so that each event goes to one.
 //!
-//! The first member makes the subscription, those who follow join it, and the last one that leaves closes it.
+//! The first member makes the subscription, those who follow join it, and the last one that leaves closes it. A member that
+//! has left can still look at the books and the dead letters, so how many objects there are is another count.
 
 use crate::errors;
 use crate::filter::Terms;
@@ -10,6 +11,7 @@ use crate::subscription::Core;
 use chronofabric_bus::{Filters, Pattern, Reason, SubscriptionOptions};
 use pyo3::prelude::*;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The groups of a node, by name.
@@ -20,6 +22,35 @@ struct Group {
     core: Arc<Core>,
     terms: Terms,
     members: usize,
+    objects: Arc<AtomicUsize>,
+}
+
+/// What an object has of its group.
+pub(crate) struct Membership {
+    name: Box<str>,
+    /// How many objects have the subscription.
+    objects: Arc<AtomicUsize>,
+}
+
+impl Membership {
+    fn new(name: &str, objects: &Arc<AtomicUsize>) -> Self {
+        objects.fetch_add(1, Ordering::Relaxed);
+        Self { name: name.into(), objects: Arc::clone(objects) }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether no other object has the subscription.
+    pub(crate) fn is_only(&self) -> bool {
+        self.objects.load(Ordering::Acquire) == 1
+    }
+
+    /// Counts an object out, once; says whether it was the last one.
+    pub(crate) fn count_out(&self) -> bool {
+        self.objects.fetch_sub(1, Ordering::AcqRel) == 1
+    }
 }
 
 impl Node {
@@ -32,18 +63,20 @@ impl Node {
         options: SubscriptionOptions,
         filters: Filters<Content>,
         terms: Terms,
-    ) -> PyResult<Arc<Core>> {
+    ) -> PyResult<(Arc<Core>, Membership)> {
         loop {
-            if let Some(core) = self.join_existing(py, name, &pattern, &options, &terms)? {
-                return Ok(core);
+            if let Some(joined) = self.join_existing(py, name, &pattern, &options, &terms)? {
+                return Ok(joined);
             }
             // While nothing is locked: filters may run foreign code on what topics keep.
             let subscribed = self.bus.subscribe_filtered(pattern.clone(), options.clone(), filters.clone());
             let core = subscribed.map_err(|error| self.error(py, &error))?;
             let mut groups = lock(&self.groups.0);
             if groups.get(name).is_none_or(|group| group.core.is_closed()) {
-                groups.insert(name.into(), Group { core: Arc::clone(&core), terms, members: 1 });
-                return Ok(core);
+                let objects = Arc::default();
+                let membership = Membership::new(name, &objects);
+                groups.insert(name.into(), Group { core: Arc::clone(&core), terms, members: 1, objects });
+                return Ok((core, membership));
             }
             drop(groups);
             // Another thread was quicker.
@@ -58,7 +91,7 @@ impl Node {
         pattern: &Pattern,
         options: &SubscriptionOptions,
         terms: &Terms,
-    ) -> PyResult<Option<Arc<Core>>> {
+    ) -> PyResult<Option<(Arc<Core>, Membership)>> {
         let mut groups = lock(&self.groups.0);
         let Some(group) = groups.get_mut(name).filter(|group| !group.core.is_closed()) else { return Ok(None) };
         if let Some(difference) = difference(group, pattern, options, terms) {
@@ -66,7 +99,7 @@ impl Node {
             return Err(difference.error(py, name));
         }
         group.members += 1;
-        Ok(Some(Arc::clone(&group.core)))
+        Ok(Some((Arc::clone(&group.core), Membership::new(name, &group.objects))))
     }
 
     /// Leaves a group; the last member closes the subscription.

@@ -5,6 +5,7 @@ use crate::errors;
 use crate::event::{Batch, DeadLetter};
 use crate::event_type;
 use crate::filter::filters_of;
+use crate::groups::Membership;
 use crate::hot;
 use crate::node::{Event, Node, Victims, receiver};
 use crate::pattern::{Pattern, pattern_of};
@@ -28,9 +29,11 @@ pub(crate) struct Subscription {
     /// How many events had been received when somebody last began to wait.
     received: AtomicU64,
     /// The group whose subscription it shares.
-    group: Option<Box<str>>,
+    group: Option<Membership>,
     /// Whether it was closed by itself; others of its group may go on.
     left: AtomicBool,
+    /// Whether nobody refers to it any more.
+    abandoned: AtomicBool,
 }
 
 /// Waits until a subscription has something to do.
@@ -312,11 +315,18 @@ impl Subscription {
             late,
             history,
         };
-        let core = match group {
-            Some(group) => node.join(py, group, pattern, options, filters, terms)?,
-            None => node.bus.subscribe_filtered(pattern, options, filters).map_err(|error| node.error(py, &error))?,
+        let (core, group) = match group {
+            Some(group) => {
+                let (core, membership) = node.join(py, group, pattern, options, filters, terms)?;
+                (core, Some(membership))
+            }
+            None => {
+                let subscribed = node.bus.subscribe_filtered(pattern, options, filters);
+                (subscribed.map_err(|error| node.error(py, &error))?, None)
+            }
         };
-        Ok(Self { core, node, received: AtomicU64::new(0), group: group.map(Into::into), left: AtomicBool::new(false) })
+        let (left, abandoned) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { core, node, received: AtomicU64::new(0), group, left, abandoned })
     }
 
     /// The next event; waits for it.
@@ -421,7 +431,7 @@ impl Subscription {
     /// The group whose events it shares; `None` where it has all for itself.
     #[getter]
     fn group(&self) -> Option<&str> {
-        self.group.as_deref()
+        self.group.as_ref().map(Membership::name)
     }
 
     /// Says that the thread of a number is going to receive, before it has.
@@ -538,10 +548,11 @@ impl Subscription {
         Ok(())
     }
 
-    /// Shows the collector what this subscription alone keeps. Every object that Python has of a subscription is the only one.
+    /// Shows the collector what this object alone keeps. What several members of a group have together it must not be shown
+    /// by each of them, nor by one of them: the others would still have it.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let mut shown = Ok(());
-        if self.node.is_forked() {
+        if self.node.is_forked() || self.group.as_ref().is_some_and(|group| !group.is_only()) {
             return shown;
         }
         self.core.look_at_own(collector(), |event| {
@@ -571,8 +582,10 @@ impl Subscription {
 
 impl Subscription {
     fn take_batch(&self, py: Python<'_>, limit: usize) -> Batch {
+        if self.left.load(Ordering::Relaxed) {
+            return Batch::new(Vec::new());
+        }
         let now_ns = || self.node.bus.source().now_ns();
-        let limit = if self.left.load(Ordering::Relaxed) { 0 } else { limit };
         Batch::new(self.core.try_receive_many(interpreter(py), receiver(), limit, now_ns))
     }
 
@@ -581,7 +594,7 @@ impl Subscription {
             return;
         }
         match &self.group {
-            Some(group) => self.node.leave_group(group, &self.core),
+            Some(group) => self.node.leave_group(group.name(), &self.core),
             None => self.node.bus.unsubscribe(&self.core, Reason::Unsubscribed, &mut Victims::new()),
         }
     }
@@ -595,8 +608,11 @@ impl Subscription {
         if !self.is_closed() {
             self.leave();
         }
+        if self.abandoned.swap(true, Ordering::AcqRel) {
+            return;
+        }
         // Those of a group belong to its other members, too.
-        if self.core.is_closed() {
+        if self.group.as_ref().is_none_or(Membership::count_out) {
             drop(self.core.take_dead_letters(usize::MAX));
         }
     }

@@ -11,6 +11,7 @@
 
 use super::{Offer, Order, Receiver, Subscription};
 use crate::Victims;
+use crate::books::Reason;
 use crate::cell::{Contents, Payload, Share};
 use crate::error::BusError;
 use crate::ring::{Access, Concurrent};
@@ -523,16 +524,23 @@ impl<P: Payload> Subscription<P> {
         deferred
     }
 
-    /// Lets pass what is due, as far as there is room: a receiver turns nothing away.
+    /// Lets pass what is due, as far as there is room: a receiver turns nothing away but what will never have room, and would
+    /// have it look for ever.
     fn pass_due(&self, filter: &Filter<P>) {
         if filter.due_ns.load(Ordering::Acquire) == i64::MAX {
             return;
         }
         let now_ns = filter.source.now_ns();
+        let mut victims = Victims::new();
         let mut memory = lock(&filter.memory);
         let mut kept_back: SmallVec<[Kept<P>; 4]> = SmallVec::new();
         let mut full = 0_u8;
         while let Some(mut kept) = memory.next_due(now_ns) {
+            if self.is_too_large(&kept.event) {
+                self.ledger.undefer();
+                self.turn_away(kept.event, Reason::TooLarge, &mut victims);
+                continue;
+            }
             let priority = kept.event.priority();
             if full & 1 << priority == 0 {
                 match self.try_push(Concurrent, kept.event, priority) {

@@ -167,7 +167,7 @@ pub(crate) fn wait(
             if hands_over {
                 std::thread::yield_now();
             }
-            wait_detached(condition, &parker, spins, slice);
+            wait_detached(condition, &parker, spins, slice, hands_over);
         });
         condition.waits(false);
         condition.disarm(&wake);
@@ -183,10 +183,10 @@ pub(crate) fn wait(
 }
 
 /// One turn of waiting, without the interpreter: stay awake, then park.
-fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, left: Duration) {
+fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, left: Duration, soon: bool) {
     let started = Instant::now();
     let awake = if spins == 0 { Duration::ZERO } else { condition.awake() };
-    for _ in 0..if awake.is_zero() { 0 } else { spins } {
+    for _ in 0..if awake.is_zero() && !soon { 0 } else { spins } {
         if condition.glance() {
             return;
         }

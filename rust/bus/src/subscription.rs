@@ -90,6 +90,8 @@ pub struct Waiting {
     pub slept: AtomicU32,
     /// How many waits in a row ended soon, with few events.
     pub soon: AtomicU32,
+    /// How long each event of the last burst took its publisher, in nanoseconds.
+    pub each_ns: AtomicU32,
 }
 
 /// What every publisher reads, side by side: with a thousand receivers each further cache line of each costs as much as the

@@ -46,17 +46,23 @@ struct Ready<'a> {
     core: &'a Core,
     /// How long it is awake for a burst; none where none is expected.
     burst: Option<Duration>,
+    pause: Duration,
     pending: usize,
+    /// Since when so many wait.
     since: Instant,
+    /// Since when any wait.
+    began: Instant,
     looked: Instant,
 }
 
 /// How often a burst is looked at: each look takes the line of the ring's position from its publisher, who needs it for every
 /// event.
 const LOOK: Duration = Duration::from_micros(8);
-/// A burst that stops for so long has ended. An Arrow table takes its publisher up to ten microseconds, the first one after it
-/// had to wait several times that.
-const PAUSE: Duration = Duration::from_micros(60);
+/// A burst that stops for so long has ended: for as long as so many events of the last one took, within these bounds. The first
+/// Arrow table after a pause takes longer than the others, because its thread has to collect the memory that the receiver's
+/// has freed.
+const PAUSE_EVENTS: u32 = 32;
+const PAUSE: (Duration, Duration) = (Duration::from_micros(25), Duration::from_micros(250));
 /// Receiving this part of a ring at once, and no fewer events than these, is a burst.
 const BURST_SHARE: u64 = 4;
 const BURST_MIN: u64 = 16;
@@ -90,8 +96,18 @@ impl<'a> Ready<'a> {
         };
         let each = |events: u64| BURST_EACH.saturating_mul(events.try_into().unwrap_or(u32::MAX)).min(PATIENCE);
         let burst = (is_burst || tries).then(|| each(at_once.max(BURST_MIN)));
+        let pause = Duration::from_nanos(core.waiting().each_ns.load(Ordering::Relaxed).into()) * PAUSE_EVENTS;
+        let pause = if tries { PAUSE.0 } else { pause.clamp(PAUSE.0, PAUSE.1) };
         let now = Instant::now();
-        Self { subscription, core, burst, pending: 0, since: now, looked: now }
+        Self { subscription, core, burst, pause, pending: 0, since: now, began: now, looked: now }
+    }
+}
+
+impl Ready<'_> {
+    /// Notes how long each event of a burst took its publisher.
+    fn learn(&self, pending: usize) {
+        let each_ns = self.began.elapsed().as_nanos() / pending.max(1) as u128;
+        self.core.waiting().each_ns.store(each_ns.try_into().unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 }
 
@@ -106,6 +122,7 @@ impl Condition for Ready<'_> {
         if self.burst.is_some() {
             // A full ring is not enough: the publisher notices it with its next event, and only then lets the interpreter go.
             if self.core.waiting().publishers.load(Ordering::Relaxed) > 0 && self.subscription.is_ready() {
+                self.learn(self.core.pending());
                 return true;
             }
             let now = Instant::now();
@@ -126,10 +143,17 @@ impl Condition for Ready<'_> {
             return true;
         }
         if pending != self.pending {
+            if self.pending == 0 {
+                self.began = self.looked;
+            }
             self.pending = pending;
-            self.since = Instant::now();
+            self.since = self.looked;
         }
-        self.since.elapsed() >= PAUSE
+        let ended = self.looked - self.since >= self.pause;
+        if ended {
+            self.learn(pending);
+        }
+        ended
     }
     fn awake(&self) -> Duration {
         let slept = self.core.waiting().slept.load(Ordering::Relaxed);

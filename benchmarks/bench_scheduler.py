@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 from benchmarks._release import refuse_debug_build
+from benchmarks.peers._admitted import COMPILER, Admitted
 from benchmarks.peers.scheduler import idle, native_us, python_us, rearm_ns
 
 
@@ -33,3 +36,19 @@ class Lateness:
 
     def track_python(self) -> float:
         return python_us(200, 99)
+
+
+class AdmittedSets:
+    """Starts of native jobs that were late by more than a tolerance beside the same jobs without noise, in percent."""
+
+    unit = "%"
+    params = (1_000_000, 100_000)
+    param_names = ("tolerance_ns",)
+
+    def setup(self, tolerance_ns: int) -> None:
+        refuse_debug_build()
+        if shutil.which(COMPILER) is None:
+            raise NotImplementedError(f"{COMPILER} is not installed")  # how asv is told to skip
+
+    def track_late(self, tolerance_ns: int) -> float:
+        return Admitted(5, 1.0).run_and_share(tolerance_ns)

@@ -6,6 +6,9 @@ Lateness is from the instant of a timer to the first instruction of its action, 
 timers stand beside `cyclictest` of the usual class without a hold on the processors' latency (`--laptop`), or, where
 that is not installed, a loop of `time.sleep` to absolute instants. The Rust side by itself is measured by `cargo bench
 -p chronofabric-scheduler`, beside tokio's `DelayQueue` and a heap.
+
+Jobs by deadline are held against the same jobs without noise: see `_admitted.py`. They run in the best class that is
+permitted, which their cases name.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import chronofabric as cf
+from benchmarks.peers._admitted import COMPILER, TASKS, UTILISATION, Admitted, best_class
 from benchmarks.peers._rounds import Case, main
 from chronofabric.scheduler import Timers
 
@@ -96,7 +100,19 @@ def cases(quick: bool) -> list[Case]:
                 rounds=1,
             )
         )
-    return found
+    return [*found, *admitted(*((10, 1.0) if quick else (100, 3.0)))]
+
+
+def admitted(sets: int, seconds: float) -> list[Case]:
+    """Make the cases of admitted sets, which are looked at twice and run for the first."""
+    run = Admitted(sets, seconds)
+    load = f"{sets} sets of {TASKS} native tasks admitted at {UTILISATION:.0%} for {seconds:.0f} s, {best_class()}"
+    name = "starts later than without noise by more than"
+    limited = partial(Case, unit="%", rounds=1, programs=(COMPILER,))
+    return [
+        limited(f"{name} 1 ms, {load}", ours=partial(run.run_and_share, 1_000_000), limit=0.1),
+        limited(f"{name} 100 us, {load}", ours=partial(run.share, 100_000), limit=5.0),
+    ]
 
 
 HOLD_FLAG = """

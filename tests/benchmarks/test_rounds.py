@@ -148,9 +148,9 @@ def test_a_case_without_a_clear_opponent_is_refused(options):
 
 def test_an_absent_peer_is_named_skipped_and_not_counted(release, tmp_path, capsys):
     file = tmp_path / "lines"
-    cases = [case(needs=("no_such_module_here",))]
+    cases = [case(needs=("no_such_module_here",), programs=("no-such-program-here",))]
     assert _rounds.main("c", cases, ["--quick", "--json", str(file)]) == 0
-    assert "c: a case: skipped, not installed: no_such_module_here" in capsys.readouterr().out
+    assert "c: a case: skipped, not installed: no_such_module_here, no-such-program-here" in capsys.readouterr().out
     assert file.read_text() == ""
 
 

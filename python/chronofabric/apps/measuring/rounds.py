@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,8 +44,9 @@ class Case:
         The smallest ratio that meets the claim, or None where nothing is claimed.
     limit
         Instead of a peer: the stated limit; its bar is 1.0. With a limit of 0, any figure above is a failure.
-    needs
-        Modules that the peer needs; the case is skipped, and they are named, when one is not installed.
+    needs, programs
+        Modules that the peer needs, and programs that either needs; the case is skipped, and they are named, when one
+        is not installed.
     rounds
         How many quiet rounds are wanted; fewer only where a round is so long that it is an average in itself, which
         then is not warmed up for either.
@@ -60,6 +62,7 @@ class Case:
     limit: float | None = None
     needs: tuple[str, ...] = ()
     rounds: int = ROUNDS
+    programs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a case that has neither or both of a peer and a limit."""
@@ -69,8 +72,9 @@ class Case:
             raise ValueError(f"case {self.name!r} has a peer without a name")
 
     def absent(self) -> list[str]:
-        """Return what the peer needs and is not installed."""
-        return [module for module in self.needs if importlib.util.find_spec(module) is None]
+        """Return what the case needs and is not installed."""
+        modules = [module for module in self.needs if importlib.util.find_spec(module) is None]
+        return [*modules, *(program for program in self.programs if shutil.which(program) is None)]
 
     def ratio(self, ours: float, peer: float) -> float:
         """Return how many times better `ours` is.

@@ -1,0 +1,57 @@
+"""Admitted sets on real time: what starts are held against, what is drawn, and a short run."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+
+import pytest
+
+from benchmarks.peers._admitted import COMPILER, MARGIN_NS, Times, compiled, draw, run, starts_without_noise, uunifast
+
+MS = 1_000_000
+
+
+def spins(period_ms: int, spin_ms: int) -> Times:
+    return Times(period_ms * MS, spin_ms * MS + MARGIN_NS)
+
+
+def test_without_noise_a_job_runs_to_its_end_and_then_the_earliest_deadline_is_next():
+    # The first begins alone; of those that come meanwhile the third is the most urgent, though it comes last.
+    tasks = [spins(100, 5), spins(60, 7), spins(20, 3)]
+    starts = starts_without_noise(tasks, [0, 1 * MS, 2 * MS], 30 * MS)
+    assert starts == {(0, 0): 0, (2, 2 * MS): 5 * MS, (1, 1 * MS): 8 * MS, (2, 22 * MS): 22 * MS}
+
+
+def test_a_job_that_comes_while_the_worker_is_woken_may_go_first():
+    tasks = [spins(100, 5), spins(20, 3)]
+    first_ns = [0, 50_000]
+    assert starts_without_noise(tasks, first_ns, 10 * MS) == {(0, 0): 0, (1, 50_000): 5 * MS}
+    woken_late = starts_without_noise(tasks, first_ns, 10 * MS, 60_000)
+    assert woken_late == {(1, 50_000): 60_000, (0, 0): 3 * MS + 60_000}
+
+
+def test_shares_add_up_to_the_utilisation_and_periods_lie_within_a_decade():
+    drawing = random.Random(3)
+    for _ in range(100):
+        tasks = uunifast(drawing, 10, 0.9)
+        assert math.isclose(sum(task.budget_ns / task.period_ns for task in tasks), 0.9, abs_tol=0.04)
+        assert all(10 * MS <= task.period_ns <= 100 * MS and task.spin_ns > 0 for task in tasks)
+
+
+def test_what_is_drawn_is_the_same_every_time_and_the_refused_are_counted():
+    assert draw(3, 7) == draw(3, 7)
+    drawn, refused = draw(20, 7)
+    assert len(drawn) == 20
+    assert refused > 0
+
+
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason="needs a C compiler")
+def test_a_run_judges_the_jobs_of_all_tasks(tmp_path):
+    (tasks, *_), _ = draw(1, 7)
+    late = run(compiled(tmp_path), tasks, 0.4)
+    # The first job of a task comes after a period, and the last that is judged a period before the end.
+    assert len(late) >= sum(int(0.4e9 / task.period_ns) - 2 for task in tasks)
+    assert any(math.isfinite(each.ns) for each in late)
+    assert all(each.beyond_delays_ns <= each.ns for each in late)

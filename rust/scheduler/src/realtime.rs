@@ -106,6 +106,7 @@ impl Realtime {
 }
 
 #[cfg(all(test, any(target_os = "linux", target_os = "macos", windows), not(miri)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -13,6 +13,9 @@ pub trait Wake: Send + Sync {
     /// Called once for a registration, from the notifying thread; must not block. `token` is the one given to
     /// [`Signal::arm`].
     fn wake(&self, token: u64);
+
+    /// Told that it will be called in some microseconds, where that is known: who sleeps may wake up for it.
+    fn soon(&self) {}
 }
 
 /// The two words of a waiter.

@@ -31,6 +31,8 @@ const SPINS: u32 = 100;
 const PAUSES: u32 = 48;
 /// How long it then looks again before it parks: about what a parked thread takes to run again.
 pub(crate) const AWAKE: Duration = Duration::from_micros(100);
+/// The same where a timer is about to fire: as long as the thread that fires waits awake for the instant, at most.
+pub(crate) const TIMER_AWAKE: Duration = Duration::from_micros(250);
 /// The same where a ring is about to be filled or emptied by a thread that has the interpreter.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(2);
 
@@ -212,7 +214,7 @@ fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, lef
 }
 
 /// Spinning on a machine with one core only keeps the other thread from running.
-fn spins() -> u32 {
+pub(crate) fn spins() -> u32 {
     static SPINS_HERE: OnceLock<u32> = OnceLock::new();
     *SPINS_HERE.get_or_init(|| match std::thread::available_parallelism() {
         Ok(cores) if cores.get() == 1 => 0,
@@ -248,6 +250,8 @@ struct Inbox {
     due: Vec<Due>,
     /// How many threads wait for the first: to notify nobody would cost a system call all the same.
     sleepers: usize,
+    /// Whether a number comes in some microseconds.
+    soon: bool,
 }
 
 /// A watched subscription that has something to do at a time, although nothing is published.
@@ -276,6 +280,15 @@ struct Stream {
 }
 
 impl Wake for Shared {
+    fn soon(&self) {
+        let mut inbox = lock(&self.inbox);
+        if spins() > 0 && inbox.sleepers > 0 && inbox.tokens.is_empty() {
+            inbox.soon = true;
+            drop(inbox);
+            self.changed.notify_all();
+        }
+    }
+
     fn wake(&self, token: u64) {
         let sleepers = {
             let mut inbox = lock(&self.inbox);
@@ -309,10 +322,10 @@ impl Wake for Shared {
 
 impl Shared {
     /// Whether there is a number to take before long, as there is where one asks again whom this thread has just answered.
-    fn comes_soon(&self) -> bool {
+    fn comes_soon(&self, longest: Duration) -> bool {
         std::thread::yield_now();
         let started = Instant::now();
-        while spins() > 0 && started.elapsed() < AWAKE {
+        while spins() > 0 && started.elapsed() < longest {
             if !lock(&self.inbox).tokens.is_empty() {
                 return true;
             }
@@ -398,13 +411,19 @@ impl Wakeups {
             let slice = self.until_due().map_or(SLICE, |left| left.min(SLICE));
             let hands_over = HANDED_OVER.take();
             detached(py, || {
-                if hands_over && self.shared.comes_soon() {
+                if hands_over && self.shared.comes_soon(AWAKE) {
                     return;
                 }
                 let mut inbox = lock(&self.shared.inbox);
                 inbox.sleepers += 1;
-                let waited = self.shared.changed.wait_timeout_while(inbox, slice, |inbox| inbox.tokens.is_empty());
-                waited.unwrap_or_else(PoisonError::into_inner).0.sleepers -= 1;
+                let sleeps = |inbox: &mut Inbox| inbox.tokens.is_empty() && !inbox.soon;
+                let waited = self.shared.changed.wait_timeout_while(inbox, slice, sleeps);
+                let mut inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+                inbox.sleepers -= 1;
+                if std::mem::take(&mut inbox.soon) && inbox.tokens.is_empty() {
+                    drop(inbox);
+                    self.shared.comes_soon(TIMER_AWAKE);
+                }
             });
             if let Some(node) = &self.node {
                 node.check(py)?;

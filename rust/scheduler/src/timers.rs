@@ -20,6 +20,10 @@ use std::thread::JoinHandle;
 pub trait Action: Send + Sync {
     /// Does it.
     fn fire(&self, firing: Firing);
+
+    /// Told shortly before, when the thread that fires has woken up and waits for the instant: what it takes to run another
+    /// thread can begin now. Perhaps more than once, and not where several timers are due at nearly the same time.
+    fn soon(&self) {}
 }
 
 /// One firing of a timer.
@@ -356,7 +360,12 @@ impl<A: Action> Shared<A> {
             }
             let until_ns = state.wheel.wake_at_ns();
             state.awaited_ns = until_ns.unwrap_or(i64::MAX);
+            let soon = until_ns.is_some_and(|until_ns| until_ns.saturating_sub(now_ns) <= margin.now_ns);
+            let next = if soon { state.wheel.first().cloned() } else { None };
             drop(state);
+            if let Some(timer) = next {
+                timer.action.soon();
+            }
             self.wait(until_ns, &mut margin);
         }
     }
@@ -479,6 +488,34 @@ mod tests {
         assert!(firing.now_ns >= firing.due_ns);
         assert!(timers.cancel(&far) && !timers.cancel(&far));
         assert_eq!(timers.close(), 0);
+    }
+
+    #[test]
+    fn an_action_is_told_that_it_comes_soon_before_it_fires() {
+        struct Told(Sender<(&'static str, i64)>, TimeSource);
+        impl Action for Told {
+            fn fire(&self, firing: Firing) {
+                let _ = self.0.send(("fires", firing.now_ns));
+            }
+            fn soon(&self) {
+                let _ = self.0.send(("soon", self.1.now_ns()));
+            }
+        }
+        let source = TimeSource::counter();
+        for (spin, heard) in [(Spin::Fixed(100 * MS), true), (Spin::Fixed(0), false)] {
+            let options = TimersOptions { spin, ..TimersOptions::default() };
+            let timers = Timers::new(source.clone(), &options).unwrap();
+            let (sender, told) = channel();
+            let due_ns = source.now_ns() + 50 * MS;
+            timers.arm(due_ns, None, Told(sender, source.clone())).unwrap();
+            let first = told.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(first.0 == "soon" && first.1 < due_ns, heard);
+            let fires = |(what, now_ns): &(&str, i64)| *what == "fires" && *now_ns >= due_ns;
+            assert!(
+                fires(&first)
+                    || std::iter::from_fn(|| told.recv_timeout(Duration::from_secs(20)).ok()).any(|each| fires(&each))
+            );
+        }
     }
 
     #[test]

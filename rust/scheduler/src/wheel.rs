@@ -245,6 +245,16 @@ impl<T> Wheel<T> {
         Some(if alone { self.nodes[next as usize].due_ns } else { instant(start) })
     }
 
+    /// What the next timer was armed with, where that is known without looking at several.
+    pub fn first(&self) -> Option<&T> {
+        if self.levels == 0 {
+            return None;
+        }
+        let (level, slot, _) = self.first_slot();
+        let Node { next, previous, .. } = self.nodes[level * SLOTS + slot];
+        if level == 0 || next == previous { self.nodes[next as usize].value.as_ref() } else { None }
+    }
+
     /// When the next timer is due; looks at the timers of one slot.
     pub fn next_due_ns(&self) -> Option<i64> {
         if self.levels == 0 {
@@ -414,6 +424,24 @@ mod tests {
             assert_eq!(wheel.pop_due(123_456_789), Some(Due { due_ns: 123_456_789, value: number }));
         }
         assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn the_first_is_known_where_it_is_alone_or_its_slot_holds_one_instant() {
+        let mut wheel = Wheel::new(0, 10);
+        assert_eq!(wheel.first(), None);
+        wheel.arm(5, "a").unwrap();
+        wheel.arm(5, "b").unwrap();
+        let far = wheel.arm(1_000_000, "c").unwrap();
+        assert_eq!(wheel.first(), Some(&"a"));
+        assert_eq!(wheel.pop_due(5).map(|due| due.value), Some("a"));
+        assert_eq!(wheel.first(), Some(&"b"));
+        assert_eq!(wheel.pop_due(5).map(|due| due.value), Some("b"));
+        assert_eq!(wheel.first(), Some(&"c"));
+        wheel.arm(1_000_001, "d").unwrap();
+        assert_eq!(wheel.first(), None);
+        assert_eq!(wheel.cancel(far), Some("c"));
+        assert_eq!(wheel.first(), Some(&"d"));
     }
 
     #[test]

@@ -127,4 +127,12 @@ impl Action for Do {
             Act::Call(waiting) => waiting.hand_over(&self.tally, self.tolerance_ns, firing),
         }
     }
+
+    fn soon(&self) {
+        match &self.act {
+            Act::Native(_) => {}
+            Act::Release(jobs) => jobs.soon(),
+            Act::Call(waiting) => waiting.calls.wake.soon(),
+        }
+    }
 }

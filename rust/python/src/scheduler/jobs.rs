@@ -5,12 +5,14 @@ use super::tasks::NativeJob;
 use crate::clock::{instant_ns, source_of};
 use crate::errors;
 use crate::node::{detached, lock};
+use crate::waiting::{TIMER_AWAKE, spins};
 use chronofabric_clock::TimeSource;
 use chronofabric_scheduler::{Cause, DeadlineQueue as Queue, JobHandle, SchedulerError, TaskTimes, divide, fits};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a worker waits before it looks whether its process still is the one that it began in.
 const SLICE: Duration = Duration::from_millis(500);
@@ -44,12 +46,16 @@ struct State {
     guaranteed: Queue<Entry>,
     best_effort: Queue<Hopeful>,
     closed: bool,
+    /// Whether a job comes in some microseconds.
+    soon: bool,
 }
 
 /// The jobs that wait for one worker.
 pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// How many jobs were ever pushed, for a worker that waits awake.
+    pushed: AtomicU64,
     /// What says whether a job can still be done in time.
     source: Option<TimeSource>,
 }
@@ -110,8 +116,27 @@ impl Shared {
             }
         };
         let handle = pushed?;
+        self.pushed.fetch_add(1, Ordering::Release);
         self.changed.notify_one();
         Ok(QueuedJob { queue: Arc::clone(self), handle, band })
+    }
+
+    /// Wakes a worker for a job that comes in some microseconds.
+    pub(crate) fn soon(&self) {
+        let mut state = lock(&self.state);
+        if spins() > 0 && state.is_empty() {
+            state.soon = true;
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits awake for the next job to be pushed.
+    fn comes_soon(&self, pushed: u64) {
+        let started = Instant::now();
+        while self.pushed.load(Ordering::Acquire) == pushed && started.elapsed() < TIMER_AWAKE {
+            std::hint::spin_loop();
+        }
     }
 
     /// The most urgent job of Python, after those native ones that are more urgent were done; waits until then, or until
@@ -119,9 +144,15 @@ impl Shared {
     fn next(&self, longest: Duration) -> (Option<(i64, Py<PyAny>)>, bool) {
         loop {
             let state = lock(&self.state);
-            let waits = |state: &mut State| state.is_empty() && !state.closed;
+            let waits = |state: &mut State| state.is_empty() && !state.closed && !state.soon;
             let waited = self.changed.wait_timeout_while(state, longest, waits);
             let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if std::mem::take(&mut state.soon) && state.is_empty() && !state.closed {
+                let pushed = self.pushed.load(Ordering::Relaxed);
+                drop(state);
+                self.comes_soon(pushed);
+                continue;
+            }
             let closed = state.closed;
             // What waits when it is closed is not done any more.
             let popped = if closed { None } else { state.pop(self.source.as_ref()) };
@@ -150,9 +181,15 @@ impl DeadlineQueue {
             let value = jobs_max.into_pyobject(py)?;
             return Err(errors::argument(py, "jobs_max", value.as_any(), "it must be at least 1"));
         }
-        let state = State { guaranteed: Queue::new(jobs_max), best_effort: Queue::new(jobs_max), closed: false };
+        let (guaranteed, best_effort) = (Queue::new(jobs_max), Queue::new(jobs_max));
+        let state = State { guaranteed, best_effort, closed: false, soon: false };
         let source = clock.map(source_of).transpose()?;
-        Ok(Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), source })))
+        Ok(Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            pushed: AtomicU64::new(0),
+            source,
+        })))
     }
 
     /// Adds a job.

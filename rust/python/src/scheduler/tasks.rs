@@ -277,6 +277,12 @@ impl NativeJobs {
         }
     }
 
+    /// Told that a job comes in some microseconds.
+    pub(crate) fn soon(&self) {
+        let queue = Arc::clone(&lock(&self.queue));
+        queue.soon();
+    }
+
     fn push(
         self: &Arc<Self>,
         arrival_ns: i64,

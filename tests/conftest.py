@@ -20,7 +20,7 @@ settings.register_profile(
 )
 settings.load_profile("proof" if PROOF else "ci")
 
-# Shells have what they start in the background ignore Ctrl-C, and children inherit that: also those that tests interrupt.
+# Shells have what they start in the background ignore Ctrl-C. Children inherit that, also those that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -46,12 +46,15 @@ struct Ready<'a> {
     core: &'a Core,
     /// How long it is awake for a burst; none where none is expected.
     burst: Option<Duration>,
+    /// How long the burst may stop before it has ended.
     pause: Duration,
+    /// How many events waited at the last look.
     pending: usize,
     /// Since when so many wait.
     since: Instant,
     /// Since when any wait.
     began: Instant,
+    /// When the burst was looked at last.
     looked: Instant,
 }
 

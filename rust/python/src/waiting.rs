@@ -113,7 +113,7 @@ pub(crate) trait Condition: Send {
     fn due_ns(&self) -> Option<i64> {
         None
     }
-    /// Told before the interpreter is let go, and again when it has been taken back.
+    /// Told once the interpreter was let go, so that who acts on it finds it free, and again when it has been taken back.
     fn waits(&self, waits: bool);
     /// Told before the thread parks.
     fn parks(&self) {}
@@ -166,9 +166,6 @@ pub(crate) fn wait(
         let hands_over = HANDED_OVER.take();
         detached(py, || {
             condition.waits(true);
-            if hands_over {
-                std::thread::yield_now();
-            }
             wait_detached(condition, &parker, spins, slice, hands_over);
         });
         condition.waits(false);
@@ -185,10 +182,15 @@ pub(crate) fn wait(
 }
 
 /// One turn of waiting, without the interpreter: stay awake, then park.
-fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, left: Duration, soon: bool) {
+fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, left: Duration, hands_over: bool) {
+    if hands_over {
+        std::thread::yield_now();
+    }
     let started = Instant::now();
     let awake = if spins == 0 { Duration::ZERO } else { condition.awake() };
-    for _ in 0..if awake.is_zero() && !soon { 0 } else { spins } {
+    // Who is to sleep at once does not look either, unless somebody was woken just now who is about to answer.
+    let looks = if awake.is_zero() && !hands_over { 0 } else { spins };
+    for _ in 0..looks {
         if condition.glance() {
             return;
         }

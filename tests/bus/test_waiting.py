@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import os
 import sys
 import threading
 import weakref
@@ -622,3 +623,44 @@ def test_awaiting_keeps_no_references(fabric):
         asyncio.run(asyncio.wait_for(main(), 60))
     gc.collect()
     assert [sys.getrefcount(each) for each in counted] == before
+
+
+@pytest.fixture
+def one_core():
+    """Keep this thread, and those that it starts, on one core, and let none be interrupted."""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system does not keep a thread on a core")
+    cores, interval = os.sched_getaffinity(0), sys.getswitchinterval()
+    os.sched_setaffinity(0, {min(cores)})
+    sys.setswitchinterval(60.0)
+    yield
+    sys.setswitchinterval(interval)
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no interpreter to hand over")
+@pytest.mark.parametrize("form", ["publisher", "bus", "headers", "batch"])
+def test_a_receiver_that_sleeps_has_its_turn_before_its_publisher_goes_on(one_core, form):
+    received = []
+    with cf.Fabric("handing-over") as fabric:
+        subscription, publisher = fabric.subscribe("a"), fabric.publisher("a")
+        publish = {
+            "publisher": publisher.publish,
+            "bus": lambda payload: fabric.publish("a", payload),
+            "headers": lambda payload: publisher.publish(payload, headers={"unit": "K"}),
+            "batch": lambda payload: publisher.publish_many([payload]),
+        }[form]
+        # A list takes what an iterator yields one by one.
+        receiver = threading.Thread(target=received.extend, args=(subscription.payloads(),))
+        receiver.start()
+        handed_over = 0
+        for number in range(200):
+            until(lambda number=number: waiting() > 0 and len(received) == number)
+            threading.Event().wait(0.001)
+            publish(number)
+            handed_over += len(received) > number
+            if handed_over > 3:
+                break
+        subscription.close()
+        receiver.join()
+    assert handed_over > 3

@@ -144,7 +144,14 @@ impl<P: Payload> Outcome<P> {
             && self.blocked.is_empty()
             && self.gathered.is_none()
             && self.unwanted.is_empty()
+            && self.waking.is_empty()
             && !self.waking.spilled()
+    }
+
+    /// The receivers to wake by [`Outcome::wake`], if there are any.
+    #[inline(always)]
+    pub fn waking(&self) -> &[Arc<Subscription<P>>] {
+        &self.waking
     }
 
     /// Whether an event for a subscription waits for room already, one that comes after it must not overtake.
@@ -153,8 +160,10 @@ impl<P: Payload> Outcome<P> {
         !self.blocked.is_empty() && self.blocked.iter().rev().any(|before| before.is_for(subscription, priority))
     }
 
+    /// Wakes the receivers that sleep. Left to who publishes with exclusive access, and may let go of the lock for it, so that
+    /// who is woken finds it free; otherwise done already.
     #[inline(always)]
-    fn wake(&mut self) {
+    pub fn wake(&mut self) {
         while let Some(subscription) = self.waking.pop() {
             subscription.settle(&mut self.victims);
         }
@@ -174,14 +183,6 @@ impl<P: Payload> Unfinished<P> {
     fn outcome(place: &mut Option<Self>) -> &mut Outcome<P> {
         let new = || Self { published: Ok(()), outcome: Outcome::default() };
         &mut place.get_or_insert_with(new).outcome
-    }
-
-    /// Wakes who has to be woken, now that the route is not looked at any more.
-    #[cold]
-    #[inline(never)]
-    fn woken(mut self) -> Option<Self> {
-        self.outcome.wake();
-        self.unless_settled()
     }
 
     fn unless_settled(self) -> Option<Self> {
@@ -347,7 +348,6 @@ impl<P: Payload> Topic<P> {
             let observed = self.observe(access, event.time_ns, 1)?;
             self.count(1);
             self.enqueue(access, route, event.parts(observed, false), 1, outcome);
-            outcome.wake();
             return Ok(observed.stamp);
         }
         self.publish_shared(event, outcome)
@@ -386,10 +386,7 @@ impl<P: Payload> Topic<P> {
             self.push_to_several(access, route, parts, &mut unfinished);
             route.settle_unusually(burst, &mut unfinished);
         }
-        match unfinished {
-            None => None,
-            Some(unfinished) => unfinished.woken(),
-        }
+        unfinished
     }
 
     #[inline(never)]
@@ -452,7 +449,6 @@ impl<P: Payload> Topic<P> {
             if self.count(count) {
                 outcome.gathered = route.gathered();
             }
-            outcome.wake();
             return Ok(());
         }
         let route = self.route.load();

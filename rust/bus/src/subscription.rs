@@ -92,6 +92,8 @@ pub struct Waiting {
     pub soon: AtomicU32,
     /// How long each event of the last burst took its publisher, in nanoseconds.
     pub each_ns: AtomicU32,
+    /// For how many wake-ups yet it is too costly for a publisher to let go of what it holds.
+    pub costly: AtomicU32,
 }
 
 /// What every publisher reads, side by side: with a thousand receivers each further cache line of each costs as much as the

@@ -2,11 +2,11 @@
 
 use crate::columns::{self, Kind, Table};
 use crate::errors;
-use crate::node::{Counted, Node, Outcome, Topic, Victims, thread_number};
+use crate::node::{Counted, Node, Outcome, Topic, Victims, detached, thread_number};
 use crate::payload::{Content, interpreter};
 use crate::prepared::PreparedPublish;
 use crate::request::{Request, Timeout};
-use crate::subscription::{Core, count, duration_ns};
+use crate::subscription::{Core, count, duration_ns, sleeps};
 use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
 use chronofabric_bus::{Blocked, BusError, Extras, NewEvent, PRIORITIES, PRIORITY_NORMAL, Reason, Wake};
 use pyo3::prelude::*;
@@ -265,6 +265,9 @@ impl Publisher {
         if let Err(error) = published {
             return Err(self.node.error(py, &error));
         }
+        if !outcome.waking().is_empty() {
+            wake(py, outcome);
+        }
         outcome.victims.clear();
         outcome.unwanted.clear();
         if !outcome.blocked.is_empty() {
@@ -284,6 +287,7 @@ impl Publisher {
         published: Result<(), Box<BusError>>,
         mut outcome: Outcome,
     ) -> PyResult<Option<BlockedPublish>> {
+        outcome.wake();
         published.map_err(|error| self.node.error(py, &error))?;
         outcome.victims.clear();
         outcome.unwanted.clear();
@@ -459,6 +463,35 @@ fn headers_of(headers: &Bound<'_, PyAny>) -> PyResult<Py<PyDict>> {
     let copy = PyDict::new(py);
     copy.update(mapping)?;
     if copy.keys().iter().all(|key| key.is_instance_of::<PyString>()) { Ok(copy.unbind()) } else { Err(refuse()) }
+}
+
+/// A receiver whose turn cost its publisher more than this is not given the interpreter for so many wake-ups: it works long,
+/// or others have taken the interpreter, or the core, in between.
+const COSTLY: Duration = Duration::from_micros(500);
+const COSTLY_WAKE_UPS: u32 = 256;
+
+/// Wakes the receivers of what was published. One whose waits are so long that it sleeps has the interpreter, and the core, at
+/// once, and goes back to sleep within microseconds; otherwise it would run only when this thread lets go of both.
+#[cold]
+#[inline(never)]
+fn wake(py: Python<'_>, outcome: &mut Outcome) {
+    let Some(receiver) = outcome.waking().iter().find(|receiver| sleeps(receiver)).cloned() else {
+        return outcome.wake();
+    };
+    let costly = &receiver.waiting().costly;
+    let left = costly.load(Ordering::Relaxed);
+    if left > 0 {
+        costly.store(left - 1, Ordering::Relaxed);
+        return outcome.wake();
+    }
+    let began = Instant::now();
+    detached(py, || {
+        outcome.wake();
+        std::thread::yield_now();
+    });
+    if began.elapsed() > COSTLY {
+        costly.store(COSTLY_WAKE_UPS, Ordering::Relaxed);
+    }
 }
 
 /// The turn of a receiver that waits while a burst has gathered: over when it waits again, or was too slow. Otherwise a ring

@@ -186,6 +186,11 @@ impl Condition for Ready<'_> {
     }
 }
 
+/// Whether the waits of a receiver are so long that it sleeps.
+pub(crate) fn sleeps(core: &Core) -> bool {
+    core.waiting().slept.load(Ordering::Relaxed) >= SLEEPS
+}
+
 /// Counts who begins or ends to wait.
 pub(crate) fn count(waiting: &AtomicU32, waits: bool) {
     if waits {

@@ -113,7 +113,7 @@ impl<P: Payload> Topic<P> {
             }
             // Nothing of the route is looked at any more.
             payload.release(access);
-            return Ok(unfinished.and_then(Unfinished::woken));
+            return Ok(unfinished.and_then(Unfinished::unless_settled));
         }
         let parts = NewEvent { priority, ..NewEvent::new(payload) }.parts(observed, false);
         let shares = Shares::new(access, &self.info, parts, 1, wanted.len());
@@ -123,7 +123,7 @@ impl<P: Payload> Topic<P> {
             }
         }
         route.settle_unusually(burst, &mut unfinished);
-        Ok(unfinished.and_then(Unfinished::woken))
+        Ok(unfinished.and_then(Unfinished::unless_settled))
     }
 
     /// Publishes a batch: each of its events is judged by itself, and those that a subscription wants stay together.

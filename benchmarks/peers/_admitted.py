@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import chronofabric as cf
-from chronofabric.scheduler import Scheduler
+from chronofabric.scheduler import Realtime, Scheduler
 
 COMPILER = "cc"
 TASKS = 10
@@ -38,8 +38,7 @@ JOBS_MAX = 4_096
 # What is a small delay in what is printed: waking a worker that idles, and what a job takes beyond its spinning.
 WAKING_NS = range(0, 100_001, 20_000)
 BEYOND_NS = (0, 2_000, 5_000, 10_000, MARGIN_NS)
-# The firing thread goes before the worker, which spins for most of the time.
-WORKER_PRIORITY, FIRING_PRIORITY = 50, 60
+REALTIME = Realtime(scheduling="fifo", priority=50, lock_memory=True, awake_processors=True)
 SOURCE = """
 #include <stdint.h>
 #include <time.h>
@@ -179,16 +178,14 @@ def run(spinning: ctypes.CDLL, tasks: Sequence[Times], seconds: float) -> list[L
     spin_ns = (ctypes.c_int64 * TASKS).in_dll(spinning, "spin_ns")
     counts = (ctypes.c_int64 * TASKS).in_dll(spinning, "counts")
     jobs = (_Job * JOBS_MAX * TASKS).in_dll(spinning, "jobs")
-    scheduler = Scheduler("admitted")
+    scheduler = Scheduler("admitted", realtime=REALTIME)
     for number, task in enumerate(tasks):
         spin_ns[number], counts[number] = task.spin_ns, 0
         address = ctypes.cast(spinning[f"task_{number}"], ctypes.c_void_p).value
         assert address is not None
         function = cf.NativeFunction(address, keep=spinning)
         scheduler.task(function, period=f"{task.period_ns} ns", budget=f"{task.budget_ns} ns", name=f"task {number}")
-    before = threads()
     with scheduler:
-        put_first(threads() - before)
         time.sleep(seconds)
         ended_ns = cf.CounterClock().now()
     began = [

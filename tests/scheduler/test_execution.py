@@ -16,11 +16,6 @@ MS = 1_000_000
 
 
 @pytest.fixture
-def clock():
-    return cf.SimulatedClock()
-
-
-@pytest.fixture
 def scheduler(clock):
     with Scheduler(clock=clock, tolerance=0) as scheduler:
         yield scheduler

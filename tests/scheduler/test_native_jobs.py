@@ -13,6 +13,7 @@ import pytest
 
 import chronofabric as cf
 from chronofabric.scheduler import Scheduler
+from tests.semantics.helpers import until
 from tests.subprocesses import run_python
 
 MS = 1_000_000
@@ -24,19 +25,6 @@ def native(function) -> cf.NativeFunction:
     address = ctypes.cast(kept, ctypes.c_void_p).value
     assert address is not None
     return cf.NativeFunction(address, keep=kept)
-
-
-@pytest.fixture
-def clock():
-    return cf.SimulatedClock()
-
-
-def until(condition):
-    for _ in range(10_000):
-        if condition():
-            return
-        threading.Event().wait(0.002)
-    pytest.fail("it did not come true within 20 s")
 
 
 # On a simulated clock

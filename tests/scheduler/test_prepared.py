@@ -18,11 +18,6 @@ MS = 1_000_000
 
 
 @pytest.fixture
-def clock():
-    return cf.SimulatedClock()
-
-
-@pytest.fixture
 def fabric(clock):
     with cf.Fabric("plant", clock=clock) as fabric:
         yield fabric
@@ -129,6 +124,32 @@ def test_an_object_is_let_go_of_when_nobody_can_publish_or_receive_it_any_more(c
     del fabric, seen
     gc.collect()
     assert known() is None
+
+
+def test_a_payload_that_holds_its_own_publish_is_found_by_the_collector(fabric, clock):
+    class Held:
+        pass
+
+    def hold(publisher):
+        held = Held()
+        held.prepared = publisher.prepare({"held": held})  # type: ignore[attr-defined]
+        return held
+
+    publisher = fabric.publisher("a")
+    alone, armed = hold(publisher), hold(publisher)
+    timer = fabric.after("1 ms", armed.prepared)
+    known = [weakref.ref(each) for each in (alone, armed)]
+    del alone, armed
+    gc.collect()
+    assert (known[0]() is None, known[1]() is None) == (True, False)
+    seen = fabric.subscribe("a")
+    clock.advance("1 ms")
+    del timer
+    gc.collect()
+    assert known[1]() is not None, "an event carries it"
+    assert seen.receive(timeout=0).payload["held"] is known[1]()
+    gc.collect()
+    assert known[1]() is None
 
 
 def test_the_references_to_an_object_are_those_of_before():

@@ -25,11 +25,6 @@ MS = 1_000_000
 
 
 @pytest.fixture
-def clock():
-    return cf.SimulatedClock()
-
-
-@pytest.fixture
 def timers(clock):
     with Timers(clock=clock) as timers:
         yield timers

@@ -21,8 +21,9 @@ Examples
 from __future__ import annotations
 
 from chronofabric._core.scheduler import DeadlineQueue, QueuedJob, Timer
+from chronofabric.scheduler.admission import Admission
 from chronofabric.scheduler.execution import Scheduler
-from chronofabric.scheduler.jobs import Admission, Job, MissedJob, Task, current_job
+from chronofabric.scheduler.jobs import Job, MissedJob, Task, current_job
 from chronofabric.scheduler.realtime import Realtime, Refused
 from chronofabric.scheduler.timers import Timers
 

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
@@ -15,7 +16,9 @@ from chronofabric._core import clock as _clock
 from chronofabric._core import scheduler as _scheduler
 from chronofabric.duration import nanoseconds
 from chronofabric.errors import AdmissionError, ArgumentError, ClosedError, ForkedError, JobLimitError
-from chronofabric.scheduler.jobs import CURRENT, Admission, Job, Miss, MissedJob, Overrun, Task
+from chronofabric.scheduler.admission import Admission, Times, judge, times_of
+from chronofabric.scheduler.jobs import CURRENT, Job, Miss, MissedJob, Overrun, Task
+from chronofabric.scheduler.realtime import Realtime, Refused
 from chronofabric.scheduler.timers import Target, Timers, checked_count, one_of
 from chronofabric.scheduler.work import Work, natively, nothing, work_of
 
@@ -78,6 +81,10 @@ class Scheduler:
         Jobs with a guarantee always go by deadline, for which they were admitted.
     loop
         Where coroutines run, if not on the loop that enters.
+    realtime
+        What its threads ask of the system: the one that lets jobs come, and the workers. A worker has the class while
+        it waits and while it runs native jobs, and lays it down before it calls Python. The processor is that of the
+        first worker; each further worker has the one after.
 
     Raises
     ------
@@ -108,6 +115,7 @@ class Scheduler:
         jobs_max: int = 65_536,
         order: Literal["deadline", "feasible-first"] = "deadline",
         loop: asyncio.AbstractEventLoop | None = None,
+        realtime: Realtime | None = None,
     ) -> None:
         checked_count("workers", workers)
         checked_count("jobs_max", jobs_max)
@@ -115,9 +123,15 @@ class Scheduler:
         self.order = order
         self._reserved_ns = nanoseconds(reserved, argument="reserved")
         self.tolerance_ns = nanoseconds(tolerance, argument="tolerance")
-        self._timers = _Releases(name, clock=clock)
+        asked = realtime or Realtime()
+        # Not on the processor of a worker, which may do native jobs in the same class.
+        self._timers = _Releases(name, clock=clock, realtime=replace(asked, processor=None))
         self._simulated = _clock.source(clock).kind == "simulated"
         self._queues = [_scheduler.DeadlineQueue(jobs_max, clock=clock) for _ in range(workers)]
+        self._workers = [
+            _scheduler.Worker(queue, self._timers._core, **asked.beside(number).options())
+            for number, queue in enumerate(self._queues)
+        ]
         self._name = name
         self._lock = threading.RLock()
         self._tasks: list[Task] = []
@@ -198,7 +212,7 @@ class Scheduler:
         if not callable(on_miss):
             one_of("on_miss", on_miss, ("run", "skip", "dead-letter"))
         _checked_priority(priority)
-        times = _times(period, deadline, budget)
+        times = times_of(period, deadline, budget)
         work = self._work_of(function, name)
         if work.act is not None and on_overrun == "stop":
             hint = "a native action cannot be asked to stop; give 'report' or 'demote'"
@@ -217,7 +231,7 @@ class Scheduler:
             )
             if work.act is not None:
                 self._make_native(task, work.act)
-            answer, workers = self._judge(task)
+            answer, workers = self._judge(work.name, times)
             if answer.admitted:
                 for each, worker in zip([*self._guaranteed(), task], workers, strict=True):
                     self._place(each, worker)
@@ -244,40 +258,17 @@ class Scheduler:
         period, budget, deadline
             As for `task`.
         """
-        task = Task(
-            self,
-            nothing,
-            "the new task",
-            _times(period, deadline, budget),
-            priority=0,
-            on_miss="run",
-            on_overrun="report",
-        )
+        times = times_of(period, deadline, budget)
         with self._lock:
-            return self._judge(task)[0]
+            return self._judge("the new task", times)[0]
 
     def _guaranteed(self) -> list[Task]:
         return [task for task in self._tasks if task.guaranteed]
 
-    def _judge(self, task: Task) -> tuple[Admission, list[int]]:
-        tasks = [*self._guaranteed(), task]
-        answer = _scheduler.admission([each._times for each in tasks], len(self._queues), self._reserved_ns)
-        names = [each.name for each in tasks]
-        breaks = answer.get("task")
-        reason = answer["reason"]
-        if breaks is not None:
-            reason = reason.replace(f"task {breaks}", f"task '{names[breaks]}'")
-        admission = Admission(
-            admitted=answer["admitted"],
-            utilisation=answer["utilisation"],
-            reason=reason,
-            blocking_ns=answer.get("blocking_ns", 0),
-            task=None if breaks is None else names[breaks],
-            interval_ns=answer.get("interval_ns"),
-            demand_ns=answer.get("demand_ns"),
-            budget_fits_ns=answer.get("budget_fits_ns"),
-        )
-        return admission, answer.get("workers", [])
+    def _judge(self, name: str, times: Times) -> tuple[Admission, list[int]]:
+        """Judge the tasks with a guarantee and one more."""
+        known = [(task.name, task._times) for task in self._guaranteed()]
+        return judge([*known, (name, times)], len(self._queues), self._reserved_ns)
 
     def _work_of(self, function: object, name: str | None) -> Work:
         work = work_of(function, name)
@@ -449,8 +440,8 @@ class Scheduler:
             raise
         self._runs_now = False
 
-    def _work(self, queue: _scheduler.DeadlineQueue) -> None:
-        while (popped := queue.wait()) is not None:
+    def _work(self, worker: _scheduler.Worker) -> None:
+        while (popped := worker.wait()) is not None:
             self._run(popped[1])
             if self._closed:
                 return
@@ -551,6 +542,12 @@ class Scheduler:
         return self._closed
 
     @property
+    def refused(self) -> tuple[Refused, ...]:
+        """What was asked of the system and refused, each once; known once it runs on a real clock."""
+        refused = (each for asked in (self._timers._core, *self._workers) for each in asked.refused)
+        return tuple(Refused(*each) for each in dict.fromkeys(refused))
+
+    @property
     def dead_letters(self) -> tuple[MissedJob, ...]:
         """Jobs that were put to the dead letters, oldest first; of more than 1 024 the newest."""
         with self._lock:
@@ -585,9 +582,9 @@ class Scheduler:
                 return
             self._running = True
             if not self._simulated:
-                for number, queue in enumerate(self._queues):
+                for number, worker in enumerate(self._workers):
                     name = f"chronofabric-{self._name}-{number}"
-                    thread = threading.Thread(target=self._work, args=(queue,), name=name, daemon=True)
+                    thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
                     self._threads.append(thread)
                     thread.start()
             for task in self._tasks:
@@ -673,19 +670,6 @@ def _checked_priority(priority: object) -> None:
     if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 255:
         hint = "it must be a whole number from 0 to 255"
         raise ArgumentError(f"priority is {priority!r}; {hint}", argument="priority", value=priority, hint=hint)
-
-
-def _times(period: Duration, deadline: Duration | None, budget: Duration) -> tuple[int, int, int]:
-    period_ns = nanoseconds(period, argument="period", positive=True)
-    deadline_ns = period_ns if deadline is None else nanoseconds(deadline, argument="deadline", positive=True)
-    budget_ns = nanoseconds(budget, argument="budget", positive=True)
-    if deadline_ns > period_ns:
-        hint = f"it must be at most the period of {period_ns} ns"
-        raise ArgumentError(f"deadline is {deadline!r}; {hint}", argument="deadline", value=deadline, hint=hint)
-    if budget_ns > deadline_ns:
-        hint = f"it must be at most the deadline of {deadline_ns} ns, which is by default the period"
-        raise ArgumentError(f"budget is {budget!r}; {hint}", argument="budget", value=budget, hint=hint)
-    return period_ns, deadline_ns, budget_ns
 
 
 _OPEN = WeakSet()

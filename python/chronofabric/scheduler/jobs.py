@@ -1,4 +1,4 @@
-"""What is executed by deadline: tasks and their jobs, and the answers of admission."""
+"""What is executed by deadline: tasks and their jobs."""
 
 from __future__ import annotations
 
@@ -18,48 +18,13 @@ if TYPE_CHECKING:
     from chronofabric._core.scheduler import ExecutionTime, NativeTask, QueuedJob, Timer
     from chronofabric.scheduler.execution import Scheduler
 
-__all__ = ["Admission", "Job", "Miss", "MissedJob", "Overrun", "Task", "current_job"]
+__all__ = ["Job", "Miss", "MissedJob", "Overrun", "Task", "current_job"]
 
 Miss = Literal["run", "skip", "dead-letter"]
 Overrun = Literal["report", "demote", "stop"]
 
 CURRENT: ContextVar[Job | None] = ContextVar("chronofabric_job", default=None)
 """The job that runs in a thread."""
-
-
-class Admission(NamedTuple):
-    """Whether a set of tasks keeps its deadlines, and why.
-
-    For sporadic tasks, and periodic ones of unknown phase, on one worker the answer is exact: George, Rivierre and
-    Spuri, INRIA report 2966, 1996; with deadlines equal to periods it is that of Jeffay, Stanat and Martel, RTSS 1991.
-    On several workers tasks are divided among them, which is sufficient, not necessary.
-
-    Examples
-    --------
-    >>> import chronofabric as cf
-    >>> scheduler = cf.scheduler.Scheduler(clock=cf.SimulatedClock())
-    >>> fast = scheduler.task(print, period="10 ms", budget="5 ms")
-    >>> answer = scheduler.would_admit(period="100 ms", budget="20 ms")
-    >>> answer.admitted, answer.budget_fits_ns
-    (False, 5000001)
-    """
-
-    admitted: bool
-    """Whether every deadline is kept, as long as no job takes longer than its budget."""
-    utilisation: float
-    """The share of one worker that all tasks take together."""
-    reason: str
-    """Why, in words."""
-    blocking_ns: int
-    """The longest that a job waits for one that began before it and is not interrupted."""
-    task: str | None
-    """The task that breaks it."""
-    interval_ns: int | None
-    """The shortest interval in which more has to be done than it is long."""
-    demand_ns: int | None
-    """What has to be done within it."""
-    budget_fits_ns: int | None
-    """The longest budget with which the task that breaks it would fit; None if none would."""
 
 
 @dataclass(slots=True, eq=False)

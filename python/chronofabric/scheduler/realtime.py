@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from chronofabric.duration import nanoseconds
@@ -90,6 +90,10 @@ class Realtime:
     def _refuse(self, argument: str, hint: str) -> None:
         value = getattr(self, argument)
         raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
+
+    def beside(self, number: int) -> Realtime:
+        """Return the same for one of several threads: each has the processor after that of the one before."""
+        return self if self.processor is None else replace(self, processor=self.processor + number)
 
     def options(self) -> dict[str, Any]:
         """Return what the Rust side takes."""

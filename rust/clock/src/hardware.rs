@@ -4,7 +4,8 @@
 //!   leaf 0x8000_0007, EDX bit 8; Intel SDM vol. 3, 19.17.4; AMD APM vol. 3, appendix E.4.6) and the Linux kernel has
 //!   not turned away from it to a slower clock, which it does when the counters of the cores disagree.
 //! - aarch64: the virtual count `CNTVCT_EL0`, invariant by architecture (Arm ARM, D12).
-//! - elsewhere, or where the counter is not invariant: the platform's monotonic clock, in nanoseconds.
+//! - elsewhere, or where the counter is not invariant: the platform's monotonic clock, in nanoseconds. So it is where the
+//!   environment says `CHRONOFABRIC_COUNTER=monotonic`: for a machine whose counter is not what it says.
 //!
 //! An ordered read comes after the loads before it (`lfence`, `isb`), as the kernel's own clock does it: a thread that
 //! has seen another's reading cannot read less, as far as the counters of the cores agree. An unordered read costs half
@@ -37,7 +38,10 @@ impl Counter {
     /// The best counter this machine offers.
     pub(crate) fn detect() -> Self {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        if !cfg!(miri) && native::is_invariant() {
+        if !cfg!(miri)
+            && std::env::var_os("CHRONOFABRIC_COUNTER").is_none_or(|choice| choice != "monotonic")
+            && native::is_invariant()
+        {
             return Self::Hardware;
         }
         Self::monotonic()

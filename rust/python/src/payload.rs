@@ -377,6 +377,14 @@ impl Stock {
         Ok(Self(Arc::new(Shared::Held(held))))
     }
 
+    /// The object, where no event carries it.
+    pub(crate) fn alone(&self) -> Option<&Py<PyAny>> {
+        match &*self.0 {
+            Shared::Held(held) if Arc::strong_count(&self.0) == 1 => Some(&held.object),
+            _ => None,
+        }
+    }
+
     /// What an event carries; needs no interpreter.
     pub(crate) fn content(&self) -> Content {
         Content::of_shared(Arc::clone(&self.0))

@@ -7,6 +7,7 @@ use chronofabric_bus::{Concurrent, Extras, NewEvent, Reason};
 use chronofabric_clock::TimeSource;
 use chronofabric_scheduler::Firing;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 use std::sync::Arc;
 
 /// A publish that is ready: a publisher with a payload. Who has it needs no interpreter.
@@ -43,6 +44,17 @@ impl PreparedPublish {
     #[getter]
     fn payload(&self, py: Python<'_>) -> Py<PyAny> {
         self.payload.clone_ref(py)
+    }
+
+    /// Shows the collector what this object alone keeps: not what a timer may still publish, or an event carries.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.payload)?;
+        if Arc::strong_count(&self.native) == 1
+            && let Some(held) = self.native.stock.as_ref().and_then(Stock::alone)
+        {
+            visit.call(held)?;
+        }
+        Ok(())
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -20,7 +20,8 @@ use action::{Act, Do, Waiting};
 use chronofabric_bus::Wake;
 use chronofabric_clock::{Attendant, TimeSource};
 use chronofabric_scheduler::{
-    Class, Firing, MissedTicks, Period, Realtime, SchedulerError, Spin, Timer as Core, Timers as Wheel, TimersOptions,
+    Class, Firing, MissedTicks, Period, Realtime, Refused, SchedulerError, Spin, Timer as Core, Timers as Wheel,
+    TimersOptions,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -118,6 +119,20 @@ impl Service {
     }
 }
 
+/// A scheduling class, by its name.
+fn class_of(name: &str, priority: u8, runtime_ns: u64, period_ns: u64) -> Class {
+    match name {
+        "fifo" => Class::Fifo { priority },
+        "deadline" => Class::Deadline { runtime_ns, period_ns },
+        _ => Class::Usual,
+    }
+}
+
+/// Option, reason and cost of what was refused.
+fn refusals(refused: &[Refused]) -> Vec<(&'static str, String, &'static str)> {
+    refused.iter().map(|refused| (refused.option, refused.reason.clone(), refused.cost)).collect()
+}
+
 /// What the scheduler refused, as the exception that users catch.
 #[cold]
 pub(crate) fn scheduler_error(py: Python<'_>, error: &SchedulerError, message: &str) -> PyErr {
@@ -179,11 +194,7 @@ impl Timers {
         awake_processors: bool,
     ) -> PyResult<Self> {
         let source = source_of(source)?;
-        let class = match class_ {
-            "fifo" => Class::Fifo { priority },
-            "deadline" => Class::Deadline { runtime_ns, period_ns },
-            _ => Class::Usual,
-        };
+        let class = class_of(class_, priority, runtime_ns, period_ns);
         let realtime = Realtime { class, processor, lock_memory, awake_processors };
         let options = TimersOptions { timers_max, spin: spin_ns.map_or(Spin::Auto, Spin::Fixed), realtime };
         let wheel =
@@ -282,8 +293,7 @@ impl Timers {
     /// What was asked of the system and refused: option, reason, cost.
     #[getter]
     fn refused(&self) -> Vec<(&'static str, String, &'static str)> {
-        let refused = self.service.wheel().refused();
-        refused.into_iter().map(|refused| (refused.option, refused.reason, refused.cost)).collect()
+        refusals(&self.service.wheel().refused())
     }
 
     /// The figures of all timers that have none of their own.
@@ -311,6 +321,11 @@ impl Timers {
 }
 
 impl Timers {
+    /// Whatever they share.
+    fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.service)
+    }
+
     /// Where calls of Python are handed over, and where that is counted.
     fn calls(&self) -> (&Arc<Calls>, &Arc<Tally>) {
         (&self.service.calls, &self.service.tally)
@@ -421,6 +436,7 @@ pub(crate) fn register(parent: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<execution_time::ExecutionTime>()?;
     module.add_class::<jobs::DeadlineQueue>()?;
     module.add_class::<jobs::QueuedJob>()?;
+    module.add_class::<jobs::Worker>()?;
     module.add_class::<tasks::JobAccount>()?;
     module.add_class::<tasks::NativeTask>()?;
     module.add_function(wrap_pyfunction!(jobs::admission, &module)?)?;

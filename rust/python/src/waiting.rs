@@ -32,7 +32,7 @@ const PAUSES: u32 = 48;
 /// How long it then looks again before it parks: about what a parked thread takes to run again.
 pub(crate) const AWAKE: Duration = Duration::from_micros(100);
 /// The same where a timer is about to fire: as long as the thread that fires waits awake for the instant, at most.
-pub(crate) const TIMER_AWAKE: Duration = Duration::from_micros(250);
+const TIMER_AWAKE: Duration = Duration::from_micros(250);
 /// The same where a ring is about to be filled or emptied by a thread that has the interpreter.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(2);
 
@@ -216,7 +216,7 @@ fn wait_detached(condition: &mut dyn Condition, parker: &Parker, spins: u32, lef
 }
 
 /// Spinning on a machine with one core only keeps the other thread from running.
-pub(crate) fn spins() -> u32 {
+fn spins() -> u32 {
     static SPINS_HERE: OnceLock<u32> = OnceLock::new();
     *SPINS_HERE.get_or_init(|| match std::thread::available_parallelism() {
         Ok(cores) if cores.get() == 1 => 0,

@@ -34,5 +34,5 @@ pub use prediction::{EXECUTION_TIME_BYTES_MAX, ExecutionTime};
 pub use queue::{DeadlineQueue, JobHandle};
 pub use realtime::{Class, Granted, Realtime, Refused};
 pub use thread::spawn;
-pub use timers::{Action, Firing, Period, Spin, Timer, Timers, TimersOptions};
+pub use timers::{Action, Firing, Margin, Period, Sleep, Spin, Timer, Timers, TimersOptions};
 pub use wheel::{Due, TimerHandle, Wheel};

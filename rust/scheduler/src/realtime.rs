@@ -1,4 +1,4 @@
-//! What the thread that fires asks of the system, where it is permitted; where not, it goes on and says so.
+//! What a thread asks of the system, where it is permitted; where not, it goes on and says so.
 
 use std::fs::File;
 use std::{fmt, io};
@@ -9,7 +9,7 @@ use std::{fmt, io};
 #[cfg_attr(not(any(target_os = "linux", target_os = "macos", windows)), path = "realtime/other.rs")]
 mod system;
 
-/// The scheduling class of the thread that fires.
+/// The scheduling class of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Class {
     /// As any other thread.
@@ -74,6 +74,24 @@ const PROCESSOR: &str = "the system may move the thread, which costs some micros
 const MEMORY: &str = "memory that was paged out is waited for, for milliseconds";
 const AWAKE: &str = "a processor that sleeps deeply takes up to a millisecond to wake";
 
+impl Class {
+    /// Puts the calling thread into this class.
+    ///
+    /// # Errors
+    ///
+    /// The system does not permit it, or has none of the kind.
+    pub fn enter(self) -> io::Result<()> {
+        system::enter(self)
+    }
+}
+
+impl Granted {
+    /// Whether so much was granted as was asked for under a name.
+    pub fn has(&self, option: &str) -> bool {
+        self.refused.iter().all(|refused| refused.option != option)
+    }
+}
+
 impl Realtime {
     /// Asks the system for all of it, for the calling thread.
     pub fn ask(&self) -> Granted {
@@ -92,7 +110,7 @@ impl Realtime {
             refuse("lock_memory", MEMORY, system::lock_memory());
         }
         if self.class != Class::Usual {
-            refuse("class", CLASS, system::enter(self.class));
+            refuse("class", CLASS, self.class.enter());
         }
         if self.awake_processors {
             match system::keep_processors_awake() {
@@ -122,6 +140,27 @@ mod tests {
         let [refused] = &*granted.refused else { panic!("{:?}", granted.refused) };
         assert_eq!(refused.option, "processor");
         assert!(refused.to_string().contains("microseconds"), "{refused}");
+    }
+
+    #[test]
+    fn a_class_is_left_as_often_as_it_is_entered() {
+        std::thread::spawn(|| {
+            let class = if cfg!(target_os = "macos") {
+                Class::Deadline { runtime_ns: 200_000, period_ns: 1_000_000 }
+            } else {
+                Class::Fifo { priority: 1 }
+            };
+            let granted = Realtime { class, ..Realtime::default() }.ask();
+            for _ in 0..3 {
+                assert!(Class::Usual.enter().is_ok());
+                #[cfg(target_os = "linux")]
+                // SAFETY: takes and returns plain numbers.
+                assert_eq!(unsafe { libc::sched_getscheduler(0) } & !libc::SCHED_RESET_ON_FORK, libc::SCHED_OTHER);
+                assert_eq!(class.enter().is_ok(), granted.has("class"));
+            }
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

@@ -5,6 +5,10 @@
 //! microseconds late, and how many is seen only afterwards. A timer that is armed for an earlier instant calls it. One short
 //! lock is held around each step of the wheel and never while an action runs, so actions may arm and cancel.
 //!
+//! Another thread may fire too, and wait by itself for the next instant, with a [`Margin`] of its own: one that would only be
+//! woken by what fires is there without being woken. For a timer of which its action says so the thread then sleeps to the
+//! end, and stands in where the other is busy.
+//!
 //! A periodic timer is armed again before its action runs, so that its place in the wheel is certain and an action that
 //! cancels it finds it.
 
@@ -24,6 +28,11 @@ pub trait Action: Send + Sync {
     /// Told shortly before, when the thread that fires has woken up and waits for the instant: what it takes to run another
     /// thread can begin now. Perhaps more than once, and not where several timers are due at nearly the same time.
     fn soon(&self) {}
+
+    /// Whether another thread waits for its instant awake, and fires it.
+    fn is_awaited(&self) -> bool {
+        false
+    }
 }
 
 /// One firing of a timer.
@@ -263,7 +272,7 @@ impl<A: Action> Timers<A> {
     }
 
     /// Fires what is due, in the calling thread, in the order of instants and then of arming; says how many. For who moves
-    /// simulated time; on other sources the thread does this.
+    /// simulated time; on other sources the thread does this, and whoever waits by itself ([`Timers::margin`]).
     pub fn fire_due(&self) -> usize {
         std::iter::from_fn(|| self.fire_next().then_some(())).count()
     }
@@ -273,6 +282,11 @@ impl<A: Action> Timers<A> {
         let Some((timer, firing)) = self.shared.step() else { return false };
         timer.action.fire(firing);
         true
+    }
+
+    /// For another thread that waits for the next instant.
+    pub fn margin(&self) -> Margin {
+        Margin::new(self.options.spin)
     }
 
     /// What was asked of the system and refused, once the thread has started.
@@ -344,7 +358,7 @@ impl<A: Action> Shared<A> {
         self.alarm.sleep_here();
         let Granted { refused, .. } = &options.realtime.ask();
         lock(&self.refused).clone_from(refused);
-        let mut margin = Margin::new(options.spin);
+        let (mut margin, mut none) = (Margin::new(options.spin), Margin::new(Spin::Fixed(0)));
         loop {
             let mut state = self.lock();
             if state.closed {
@@ -361,12 +375,15 @@ impl<A: Action> Shared<A> {
             let until_ns = state.wheel.wake_at_ns();
             state.awaited_ns = until_ns.unwrap_or(i64::MAX);
             let soon = until_ns.is_some_and(|until_ns| until_ns.saturating_sub(now_ns) <= margin.now_ns);
-            let next = if soon { state.wheel.first().cloned() } else { None };
+            let next = state.wheel.first().cloned();
             drop(state);
-            if let Some(timer) = next {
+            if let Some(timer) = &next
+                && soon
+            {
                 timer.action.soon();
             }
-            self.wait(until_ns, &mut margin);
+            let is_awaited = next.is_some_and(|timer| timer.action.is_awaited());
+            self.wait(until_ns, if is_awaited { &mut none } else { &mut margin });
         }
     }
 
@@ -382,23 +399,12 @@ impl<A: Action> Shared<A> {
     /// Waits for an instant, or for a call.
     fn wait(&self, until_ns: Option<i64>, margin: &mut Margin) {
         let Some(until_ns) = until_ns else { return self.alarm.sleep(None) };
-        let left_ns = until_ns.saturating_sub(self.source.now_ns());
-        let sleep_ns = left_ns - margin.now_ns;
-        if sleep_ns > 0 {
-            let whole_ns = match self.source {
-                TimeSource::System => sleep_ns.min(SLICE_NS),
-                _ if sleep_ns > DRIFTLESS_NS => sleep_ns - sleep_ns / 64,
-                _ => sleep_ns,
-            };
-            self.alarm.sleep(Some(whole_ns));
-            let late_ns = self.source.now_ns().saturating_sub(until_ns - margin.now_ns);
-            margin.learn(late_ns, whole_ns == sleep_ns);
+        if let Some(sleep) = margin.sleep(&self.source, until_ns) {
+            self.alarm.sleep(Some(sleep.for_ns));
+            margin.learn(&self.source, sleep);
             return;
         }
-        // A clock that is set back meanwhile is not waited for by spinning.
-        while (1..=margin.now_ns).contains(&until_ns.saturating_sub(self.source.now_ns())) && !self.alarm.is_called() {
-            std::hint::spin_loop();
-        }
+        margin.watch(&self.source, until_ns, || self.alarm.is_called());
         self.alarm.sleep(Some(0));
     }
 }
@@ -419,10 +425,20 @@ impl<A> State<A> {
     }
 }
 
-/// How long before an instant the thread wakes up.
-struct Margin {
+/// How long before an instant a thread wakes up.
+#[derive(Debug)]
+pub struct Margin {
     spin: Spin,
     now_ns: i64,
+}
+
+/// A sleep on the way to an instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Sleep {
+    /// How long.
+    pub for_ns: i64,
+    /// When the margin begins, where it is slept until then.
+    to_ns: Option<i64>,
 }
 
 impl Margin {
@@ -437,15 +453,37 @@ impl Margin {
         Self { spin: if one_processor { Spin::Fixed(now_ns) } else { spin }, now_ns }
     }
 
-    /// Takes account of a sleep that ended late by so much.
-    fn learn(&mut self, late_ns: i64, undisturbed: bool) {
-        if self.spin != Spin::Auto || !undisturbed || late_ns < 0 {
+    /// How to sleep on the way to an instant; not at all where the margin has begun.
+    pub fn sleep(&self, source: &TimeSource, until_ns: i64) -> Option<Sleep> {
+        let sleep_ns = until_ns.saturating_sub(source.now_ns()) - self.now_ns;
+        let for_ns = match source {
+            _ if sleep_ns <= 0 => return None,
+            TimeSource::System => sleep_ns.min(SLICE_NS),
+            _ if sleep_ns > DRIFTLESS_NS => sleep_ns - sleep_ns / 64,
+            _ => sleep_ns,
+        };
+        Some(Sleep { for_ns, to_ns: (for_ns == sleep_ns).then_some(until_ns - self.now_ns) })
+    }
+
+    /// Takes account of a sleep that has ended now, by itself or because somebody called.
+    pub fn learn(&mut self, source: &TimeSource, sleep: Sleep) {
+        let Some(to_ns) = sleep.to_ns else { return };
+        let late_ns = source.now_ns().saturating_sub(to_ns);
+        if self.spin != Spin::Auto || late_ns < 0 {
             return;
         }
         // Up at once, down slowly: what is spent is a little time of a processor, what is saved is a late start.
         let wanted_ns = late_ns.saturating_add(late_ns / 2);
         let less_ns = self.now_ns - self.now_ns / 64;
         self.now_ns = wanted_ns.max(less_ns).clamp(MARGIN_NS.0, MARGIN_NS.1);
+    }
+
+    /// Waits awake for an instant, or until called.
+    pub fn watch(&self, source: &TimeSource, until_ns: i64, is_called: impl Fn() -> bool) {
+        // A clock that is set back meanwhile is not waited for by spinning.
+        while (1..=self.now_ns).contains(&until_ns.saturating_sub(source.now_ns())) && !is_called() {
+            std::hint::spin_loop();
+        }
     }
 }
 
@@ -516,6 +554,43 @@ mod tests {
                     || std::iter::from_fn(|| told.recv_timeout(Duration::from_secs(20)).ok()).any(|each| fires(&each))
             );
         }
+    }
+
+    #[test]
+    fn a_thread_that_waits_by_itself_fires_and_the_other_stands_in_for_it() {
+        struct Awaited(Sender<std::thread::ThreadId>);
+        impl Action for Awaited {
+            fn fire(&self, _: Firing) {
+                let _ = self.0.send(std::thread::current().id());
+            }
+            fn is_awaited(&self) -> bool {
+                true
+            }
+        }
+        let source = TimeSource::counter();
+        let timers = Timers::new(source.clone(), &TimersOptions::default()).unwrap();
+        let (sender, told) = channel();
+        let mut margin = timers.margin();
+        let period = every(2 * MS, MissedTicks::CatchUp);
+        let timer = timers.arm(source.now_ns() + 2 * MS, period, Awaited(sender)).unwrap();
+        let (mut here, mut there) = (0, 0);
+        while here < 5 || there < 5 {
+            let until_ns = timers.next_due_ns().unwrap();
+            if there < 5 {
+                // Busy, so that the other has to.
+                std::thread::sleep(Duration::from_millis(5));
+            } else if let Some(sleep) = margin.sleep(&source, until_ns) {
+                std::thread::sleep(Duration::from_nanos(sleep.for_ns.unsigned_abs()));
+                margin.learn(&source, sleep);
+            } else {
+                margin.watch(&source, until_ns, || false);
+            }
+            timers.fire_due();
+            for thread in told.try_iter() {
+                *(if thread == std::thread::current().id() { &mut here } else { &mut there }) += 1;
+            }
+        }
+        assert!(timers.cancel(&timer));
     }
 
     #[test]

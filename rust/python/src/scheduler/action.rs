@@ -130,9 +130,13 @@ impl Action for Do {
 
     fn soon(&self) {
         match &self.act {
-            Act::Native(_) => {}
-            Act::Release(jobs) => jobs.soon(),
+            // The worker waits for it by itself.
+            Act::Native(_) | Act::Release(_) => {}
             Act::Call(waiting) => waiting.calls.wake.soon(),
         }
+    }
+
+    fn is_awaited(&self) -> bool {
+        matches!(self.act, Act::Release(_))
     }
 }

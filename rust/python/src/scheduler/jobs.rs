@@ -1,17 +1,18 @@
 //! Jobs by deadline as Python holds them, and the answers of admission.
 
-use super::scheduler_error;
 use super::tasks::NativeJob;
+use super::{Service, Timers, class_of, refusals, scheduler_error};
 use crate::clock::{instant_ns, source_of};
 use crate::errors;
 use crate::node::{detached, lock};
-use crate::waiting::{TIMER_AWAKE, spins};
 use chronofabric_clock::TimeSource;
-use chronofabric_scheduler::{Cause, DeadlineQueue as Queue, JobHandle, SchedulerError, TaskTimes, divide, fits};
+use chronofabric_scheduler::{
+    Cause, Class, DeadlineQueue as Queue, Granted, JobHandle, Margin, Realtime, SchedulerError, TaskTimes, divide, fits,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a worker waits before it looks whether its process still is the one that it began in.
@@ -46,8 +47,6 @@ struct State {
     guaranteed: Queue<Entry>,
     best_effort: Queue<Hopeful>,
     closed: bool,
-    /// Whether a job comes in some microseconds.
-    soon: bool,
 }
 
 /// The jobs that wait for one worker.
@@ -121,48 +120,148 @@ impl Shared {
         Ok(QueuedJob { queue: Arc::clone(self), handle, band })
     }
 
-    /// Wakes a worker for a job that comes in some microseconds.
-    pub(crate) fn soon(&self) {
-        let mut state = lock(&self.state);
-        if spins() > 0 && state.is_empty() {
-            state.soon = true;
-            drop(state);
-            self.changed.notify_one();
-        }
-    }
-
-    /// Waits awake for the next job to be pushed.
-    fn comes_soon(&self, pushed: u64) {
-        let started = Instant::now();
-        while self.pushed.load(Ordering::Acquire) == pushed && started.elapsed() < TIMER_AWAKE {
-            std::hint::spin_loop();
-        }
-    }
-
     /// The most urgent job of Python, after those native ones that are more urgent were done; waits until then, or until
     /// it is closed, for no longer than a slice. Says whether it is closed.
-    fn next(&self, longest: Duration) -> (Option<(i64, Py<PyAny>)>, bool) {
+    fn next(&self, mut arrivals: Option<&mut Arrivals>) -> (Option<(i64, Py<PyAny>)>, bool) {
+        let started = Instant::now();
         loop {
-            let state = lock(&self.state);
-            let waits = |state: &mut State| state.is_empty() && !state.closed && !state.soon;
-            let waited = self.changed.wait_timeout_while(state, longest, waits);
-            let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if std::mem::take(&mut state.soon) && state.is_empty() && !state.closed {
-                let pushed = self.pushed.load(Ordering::Relaxed);
-                drop(state);
-                self.comes_soon(pushed);
-                continue;
+            if let Some(arrivals) = &arrivals {
+                // All that has come is there before the most urgent is chosen, whether or not the thread that fires is.
+                arrivals.timers.wheel().fire_due();
             }
-            let closed = state.closed;
-            // What waits when it is closed is not done any more.
-            let popped = if closed { None } else { state.pop(self.source.as_ref()) };
-            drop(state);
+            let pushed = self.pushed.load(Ordering::Acquire);
+            let (popped, closed) = {
+                let mut state = lock(&self.state);
+                // What waits when it is closed is not done any more.
+                (if state.closed { None } else { state.pop(self.source.as_ref()) }, state.closed)
+            };
             match popped {
-                None => return (None, closed),
                 Some((deadline_ns, Entry::Python(job))) => return (Some((deadline_ns, job)), closed),
                 Some((_, Entry::Native(job))) => job.run(),
+                None if closed || started.elapsed() >= SLICE => return (None, closed),
+                None => self.rest(arrivals.as_deref_mut(), pushed),
             }
         }
+    }
+
+    /// Waits for the next job: awake where one comes in some microseconds.
+    fn rest(&self, arrivals: Option<&mut Arrivals>, pushed: u64) {
+        let Some((arrivals, next_ns)) = arrivals.and_then(|arrivals| {
+            let next_ns = arrivals.timers.wheel().next_due_ns()?;
+            Some((arrivals, next_ns))
+        }) else {
+            return self.sleep(SLICE);
+        };
+        let Arrivals { source, margin, .. } = arrivals;
+        match margin.sleep(source, next_ns) {
+            None => margin.watch(source, next_ns, || self.pushed.load(Ordering::Acquire) != pushed),
+            Some(sleep) => {
+                let for_ns = Duration::from_nanos(sleep.for_ns.unsigned_abs());
+                self.sleep(for_ns.min(SLICE));
+                if for_ns < SLICE {
+                    margin.learn(source, sleep);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until a job waits, but for no longer than said.
+    fn sleep(&self, longest: Duration) {
+        let waits = |state: &mut State| state.is_empty() && !state.closed;
+        drop(self.changed.wait_timeout_while(lock(&self.state), longest, waits));
+    }
+
+    /// Takes the most urgent job of Python, and waits for one; none once the queue is closed, or in a forked child.
+    fn wait(
+        &self,
+        py: Python<'_>,
+        mut turn: impl FnMut() -> (Option<(i64, Py<PyAny>)>, bool) + Send,
+    ) -> Option<(i64, Py<PyAny>)> {
+        let forks = crate::node::forks();
+        loop {
+            let (next, closed) = detached(py, &mut turn);
+            if next.is_some() || closed || crate::node::forks() != forks {
+                return next;
+            }
+        }
+    }
+}
+
+/// Where the jobs of a worker come from, which it lets come by itself: it needs nobody to wake it for them.
+struct Arrivals {
+    timers: Arc<Service>,
+    source: TimeSource,
+    margin: Margin,
+}
+
+/// What the thread of a worker does between jobs of Python. It has the class that was asked for only meanwhile: with the
+/// interpreter it would keep others from what it does not need itself.
+#[pyclass(module = "chronofabric._core.scheduler", frozen)]
+pub(crate) struct Worker {
+    queue: Arc<Shared>,
+    realtime: Realtime,
+    arrivals: Mutex<Arrivals>,
+    granted: OnceLock<Granted>,
+}
+
+#[pymethods]
+impl Worker {
+    #[new]
+    #[pyo3(signature = (queue, timers, *, class_, priority, runtime_ns, period_ns, processor, lock_memory,
+                        awake_processors))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        queue: &DeadlineQueue,
+        timers: &Timers,
+        class_: &str,
+        priority: u8,
+        runtime_ns: u64,
+        period_ns: u64,
+        processor: Option<usize>,
+        lock_memory: bool,
+        awake_processors: bool,
+    ) -> Self {
+        let class = class_of(class_, priority, runtime_ns, period_ns);
+        let realtime = Realtime { class, processor, lock_memory, awake_processors };
+        let service = timers.service();
+        let arrivals =
+            Arrivals { source: service.calls.source.clone(), margin: service.wheel().margin(), timers: service };
+        let granted = OnceLock::new();
+        Self { queue: queue.shared(), realtime, arrivals: Mutex::new(arrivals), granted }
+    }
+
+    /// Takes the most urgent job, and waits for one; none once the queue is closed. What was asked of the system is asked
+    /// for the thread that calls this first.
+    fn wait(&self, py: Python<'_>) -> Option<(i64, Py<PyAny>)> {
+        let granted = self.granted.get_or_init(|| {
+            let granted = self.realtime.ask();
+            leave(self.realtime.class);
+            granted
+        });
+        let class = if granted.has("class") { self.realtime.class } else { Class::Usual };
+        self.queue.wait(py, || {
+            if class != Class::Usual {
+                // It was granted before, and is asked for again because it may have been taken back.
+                let _ = class.enter();
+            }
+            let next = self.queue.next(Some(&mut lock(&self.arrivals)));
+            leave(class);
+            next
+        })
+    }
+
+    /// What was asked of the system and refused: option, reason, cost.
+    #[getter]
+    fn refused(&self) -> Vec<(&'static str, String, &'static str)> {
+        self.granted.get().map(|granted| refusals(&granted.refused)).unwrap_or_default()
+    }
+}
+
+/// Has the calling thread run as any other.
+fn leave(class: Class) {
+    if class != Class::Usual {
+        // Everybody may.
+        let _ = Class::Usual.enter();
     }
 }
 
@@ -182,7 +281,7 @@ impl DeadlineQueue {
             return Err(errors::argument(py, "jobs_max", value.as_any(), "it must be at least 1"));
         }
         let (guaranteed, best_effort) = (Queue::new(jobs_max), Queue::new(jobs_max));
-        let state = State { guaranteed, best_effort, closed: false, soon: false };
+        let state = State { guaranteed, best_effort, closed: false };
         let source = clock.map(source_of).transpose()?;
         Ok(Self(Arc::new(Shared {
             state: Mutex::new(state),
@@ -235,13 +334,7 @@ impl DeadlineQueue {
 
     /// Takes the most urgent job, and waits for one; none once the queue is closed.
     fn wait(&self, py: Python<'_>) -> Option<(i64, Py<PyAny>)> {
-        let forks = crate::node::forks();
-        loop {
-            let (next, closed) = detached(py, || self.0.next(SLICE));
-            if next.is_some() || closed || crate::node::forks() != forks {
-                return next;
-            }
-        }
+        self.0.wait(py, || self.0.next(None))
     }
 
     fn __len__(&self) -> usize {

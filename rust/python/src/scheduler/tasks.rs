@@ -1,8 +1,8 @@
 //! What became of the jobs of a task, and tasks whose jobs need no interpreter.
 //!
-//! Jobs of Python and native ones are judged and counted by the same [`Account`]. A native job comes from the thread that
-//! fires timers, waits in the queue of its worker beside those of Python, and is done by the worker before that asks for the
-//! interpreter again.
+//! Jobs of Python and native ones are judged and counted by the same [`Account`]. A native job comes from its worker, which
+//! waits for the instant by itself, or from the thread that fires timers where the worker is busy; it waits in the queue of
+//! its worker beside those of Python, and is done by the worker before that asks for the interpreter again.
 
 use super::action::Waiting;
 use super::jobs::{Band, DeadlineQueue, Entry, QueuedJob, Shared};
@@ -275,12 +275,6 @@ impl NativeJobs {
         if self.push(arrival_ns, deadline_ns).is_err() {
             one_more(&self.account.counts.refused);
         }
-    }
-
-    /// Told that a job comes in some microseconds.
-    pub(crate) fn soon(&self) {
-        let queue = Arc::clone(&lock(&self.queue));
-        queue.soon();
     }
 
     fn push(

@@ -42,14 +42,8 @@ pub(super) fn keep_processors_awake() -> Result<File> {
 
 pub(super) fn enter(class: Class) -> Result<()> {
     match class {
-        Class::Usual => Ok(()),
-        Class::Fifo { priority } => {
-            // SAFETY: all zeros are valid parameters.
-            let mut parameters = unsafe { std::mem::zeroed::<libc::sched_param>() };
-            parameters.sched_priority = i32::from(priority);
-            // SAFETY: the parameters are valid; 0 is the calling thread.
-            succeeded(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &parameters) })
-        }
+        Class::Usual => set(libc::SCHED_OTHER, 0),
+        Class::Fifo { priority } => set(libc::SCHED_FIFO, priority),
         Class::Deadline { runtime_ns, period_ns } => {
             let attributes = libc::sched_attr {
                 size: size_of::<libc::sched_attr>() as u32,
@@ -66,6 +60,15 @@ pub(super) fn enter(class: Class) -> Result<()> {
             if answer == 0 { Ok(()) } else { Err(Error::last_os_error()) }
         }
     }
+}
+
+/// That no child inherits the class stays with the thread: only the privileged may take it back.
+fn set(policy: libc::c_int, priority: u8) -> Result<()> {
+    // SAFETY: all zeros are valid parameters.
+    let mut parameters = unsafe { std::mem::zeroed::<libc::sched_param>() };
+    parameters.sched_priority = i32::from(priority);
+    // SAFETY: the parameters are valid; 0 is the calling thread.
+    succeeded(unsafe { libc::sched_setscheduler(0, policy | libc::SCHED_RESET_ON_FORK, &parameters) })
 }
 
 fn succeeded(answer: libc::c_int) -> Result<()> {

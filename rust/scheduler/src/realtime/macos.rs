@@ -31,7 +31,7 @@ pub(super) fn keep_processors_awake() -> Result<File> {
 
 pub(super) fn enter(class: Class) -> Result<()> {
     match class {
-        Class::Usual => Ok(()),
+        Class::Usual => unconstrain(),
         Class::Fifo { .. } => lacking("macOS has no such class before its usual threads: ask for \"deadline\""),
         Class::Deadline { runtime_ns, period_ns } => constrain(runtime_ns, period_ns),
     }
@@ -53,13 +53,38 @@ fn constrain(runtime_ns: u64, period_ns: u64) -> Result<()> {
         constraint: ticks(period_ns)?,
         preemptible: 1,
     };
-    // SAFETY: the policy is valid, and the count says how long it is.
+    // SAFETY: a policy of this flavour is as many words long as the count says.
+    unsafe {
+        set_policy(
+            libc::THREAD_TIME_CONSTRAINT_POLICY,
+            (&raw mut policy).cast(),
+            libc::THREAD_TIME_CONSTRAINT_POLICY_COUNT,
+        )
+    }
+}
+
+fn unconstrain() -> Result<()> {
+    let mut policy = libc::thread_standard_policy { no_data: 0 };
+    // SAFETY: a policy of this flavour has no words.
+    unsafe { set_policy(libc::THREAD_STANDARD_POLICY, (&raw mut policy).cast(), libc::THREAD_STANDARD_POLICY_COUNT) }
+}
+
+/// # Safety
+///
+/// `policy` points to a policy of this flavour, `count` words long.
+#[allow(deprecated)]
+unsafe fn set_policy(
+    flavor: libc::c_int,
+    policy: libc::thread_policy_t,
+    count: libc::mach_msg_type_number_t,
+) -> Result<()> {
+    // SAFETY: as the caller says; the thread is the calling one.
     let answer = unsafe {
         libc::thread_policy_set(
             libc::pthread_mach_thread_np(libc::pthread_self()),
-            libc::THREAD_TIME_CONSTRAINT_POLICY as libc::thread_policy_flavor_t,
-            (&raw mut policy).cast(),
-            libc::THREAD_TIME_CONSTRAINT_POLICY_COUNT,
+            flavor as libc::thread_policy_flavor_t,
+            policy,
+            count,
         )
     };
     if answer == libc::KERN_SUCCESS { Ok(()) } else { Err(Error::other(format!("the kernel answered {answer}"))) }

@@ -4,7 +4,8 @@ use super::Class;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
 use windows_sys::Win32::System::Threading::{
-    GetCurrentThread, SetThreadAffinityMask, SetThreadPriority, THREAD_PRIORITY_TIME_CRITICAL,
+    GetCurrentThread, SetThreadAffinityMask, SetThreadPriority, THREAD_PRIORITY, THREAD_PRIORITY_NORMAL,
+    THREAD_PRIORITY_TIME_CRITICAL,
 };
 
 pub(super) const SLACK: &str = "a sleep may end up to 16 ms late";
@@ -36,13 +37,15 @@ pub(super) fn keep_processors_awake() -> Result<File> {
 
 pub(super) fn enter(class: Class) -> Result<()> {
     match class {
-        Class::Usual => Ok(()),
-        Class::Fifo { .. } => {
-            // SAFETY: takes the calling thread and a plain number.
-            succeeded(unsafe { SetThreadPriority(GetCurrentThread(), THREAD_PRIORITY_TIME_CRITICAL) } != 0)
-        }
+        Class::Usual => set_priority(THREAD_PRIORITY_NORMAL),
+        Class::Fifo { .. } => set_priority(THREAD_PRIORITY_TIME_CRITICAL),
         Class::Deadline { .. } => lacking("Windows has no class of deadlines: ask for \"fifo\""),
     }
+}
+
+fn set_priority(priority: THREAD_PRIORITY) -> Result<()> {
+    // SAFETY: takes the calling thread and a plain number.
+    succeeded(unsafe { SetThreadPriority(GetCurrentThread(), priority) } != 0)
 }
 
 fn succeeded(is_done: bool) -> Result<()> {

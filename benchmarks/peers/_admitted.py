@@ -1,49 +1,56 @@
 """Admitted sets of tasks on real time, held against the same jobs without any noise.
 
 Sets are drawn by UUniFast (Bini and Buttazzo, *Measuring the performance of schedulability tests*, 2005) until the
-scheduler admits them. Their jobs are C functions that spin, so that no interpreter takes part. What a start is held
-against is the earliest deadline first, one job at a time, in whole numbers: jobs come at the same instants, take what
-they spin for, and nothing else takes time.
+scheduler admits them. Their jobs are C functions that spin, so that no interpreter takes part, in workers of the best
+class that is permitted. What a start is held against is the earliest deadline first, one job at a time, in whole
+numbers: jobs come at the same instants, take their budgets, and nothing else takes time. A job spins for a little less
+than its budget, which has to contain what it takes to choose the job, call it and note its end.
 
-As jobs are not interrupted, a small delay can become a long one: where the worker is woken 50 us late and a more urgent
-job comes meanwhile, that one goes first, and the other begins later by all of it. How many of the late starts
-such delays explain is printed: those that are not late beside the latest of the runs with small delays.
+As jobs are not interrupted, a small delay can become a long one: where a job ends 50 us late and a more urgent one
+comes meanwhile, that one goes first, and the other begins later by all of it. How many starts would be late although
+nothing but jobs takes time is printed too: the same without noise, with jobs that take as long as they really did.
+They spin until an instant, so they take longer only where their processor stood still, or was taken from them, across
+it.
+
+Each set is a timing round: one during which the host took more than 0.5 % of the machine, or others used more than 5 %
+of it, is run again, and counted.
 """
 
 from __future__ import annotations
 
 import ctypes
 import heapq
-import os
 import random
+import re
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import chronofabric as cf
+from chronofabric.apps.measuring import noise
 from chronofabric.scheduler import Realtime, Scheduler
 
 COMPILER = "cc"
 TASKS = 10
 UTILISATION = 0.9
 SHORTEST_PERIOD_NS = 10_000_000
-# What a budget leaves beyond the spinning, for taking the job, calling the function and noting its end.
-MARGIN_NS = 20_000
-LEAST_BUDGET_NS = 2 * MARGIN_NS
+# What a budget leaves beyond the spinning.
+MARGIN_NS = 2_500
+LEAST_BUDGET_NS = 40_000
 JOBS_MAX = 4_096
-# What is a small delay in what is printed: waking a worker that idles, and what a job takes beyond its spinning.
-WAKING_NS = range(0, 100_001, 20_000)
-BEYOND_NS = (0, 2_000, 5_000, 10_000, MARGIN_NS)
-REALTIME = Realtime(scheduling="fifo", priority=50, lock_memory=True, awake_processors=True)
+# How often a set is run at most, where the machine is not quiet.
+ROUNDS_MAX = 3
+REALTIME = Realtime(scheduling="fifo", priority=50, lock_memory=True)
 SOURCE = """
 #include <stdint.h>
 #include <time.h>
 
-typedef struct { int64_t due_ns; double waited_ns; } job;
+typedef struct { int64_t due_ns; double waited_ns; int64_t took_ns; } job;
 
 int64_t spin_ns[TASKS];
 int64_t counts[TASKS];
@@ -56,9 +63,9 @@ static int64_t now_ns(void) {
 }
 
 static void spin(int task, int64_t due_ns, double waited_ns) {
-    int64_t until_ns = now_ns() + spin_ns[task];
-    if (counts[task] < JOBS_MAX) jobs[task][counts[task]++] = (job){due_ns, waited_ns};
-    while (now_ns() < until_ns) {}
+    int64_t began_ns = now_ns(), ends_ns;
+    while ((ends_ns = now_ns()) < began_ns + spin_ns[task]) {}
+    if (counts[task] < JOBS_MAX) jobs[task][counts[task]++] = (job){due_ns, waited_ns, ends_ns - began_ns};
 }
 
 /* A function a task: a native action is told when its job came, and not whose it is. */
@@ -80,10 +87,10 @@ class Times(NamedTuple):
 
 
 class Late(NamedTuple):
-    """By how much a job began later than without noise, and than in the latest of the runs with small delays."""
+    """By how much a job began later than without noise, and would have with no other noise than how long jobs took."""
 
     ns: float
-    beyond_delays_ns: float
+    by_jobs_ns: float
 
 
 class Admitted:
@@ -109,22 +116,27 @@ class Admitted:
         """Run them, and return the percentage of starts that were late by more than a tolerance."""
         drawn, refused = draw(self._sets, self._seed)
         self._late = []
+        again = noisy = 0
         with tempfile.TemporaryDirectory(prefix="chronofabric-") as folder:
             spinning = compiled(Path(folder))
             for tasks in drawn:
-                self._late += run(spinning, tasks, self._seconds)
-        print(f"{self._sets} sets admitted, {refused} refused; {len(self._late)} starts", flush=True)
+                late, rounds, quiet = quietly(spinning, tasks, self._seconds)
+                self._late += late
+                again += rounds - 1
+                noisy += not quiet
+        print(f"{self._sets} sets admitted, {refused} refused; {len(self._late)} starts; {environment()}", flush=True)
+        print(f"{again} rounds repeated for noise, {noisy} sets noisy in each of {ROUNDS_MAX} rounds", flush=True)
         return self.share(tolerance_ns)
 
     def share(self, tolerance_ns: int) -> float:
         """Return the same percentage of the last run for another tolerance."""
         if not self._late:
             return self.run_and_share(tolerance_ns)
-        late = [each for each in self._late if each.ns > tolerance_ns]
-        explained = sum(each.beyond_delays_ns <= tolerance_ns for each in late)
-        delays = f"{WAKING_NS[-1] // 1000} us to wake the worker and {MARGIN_NS // 1000} us a job explain {explained}"
-        print(f"{len(late)} starts late by more than {tolerance_ns // 1000} us, of which {delays}", flush=True)
-        return 100.0 * len(late) / len(self._late)
+        late = sum(each.ns > tolerance_ns for each in self._late)
+        by_jobs = sum(each.by_jobs_ns > tolerance_ns for each in self._late)
+        besides = f"{by_jobs} by how much longer than they spin jobs took alone"
+        print(f"{late} of {len(self._late)} starts late by more than {tolerance_ns // 1000} us; {besides}", flush=True)
+        return 100.0 * late / len(self._late)
 
 
 def uunifast(drawing: random.Random, count: int, utilisation: float) -> list[Times]:
@@ -167,7 +179,19 @@ def compiled(folder: Path) -> ctypes.CDLL:
 
 
 class _Job(ctypes.Structure):
-    _fields_ = [("due_ns", ctypes.c_int64), ("waited_ns", ctypes.c_double)]
+    _fields_ = [("due_ns", ctypes.c_int64), ("waited_ns", ctypes.c_double), ("took_ns", ctypes.c_int64)]
+
+
+def quietly(spinning: ctypes.CDLL, tasks: Sequence[Times], seconds: float) -> tuple[list[Late], int, bool]:
+    """Run one set until the machine was quiet; return how late its jobs began, the rounds, and whether the last was."""
+    rounds = 0
+    while True:
+        rounds += 1
+        before = noise.read()
+        late = run(spinning, tasks, seconds)
+        quiet = not noise.between(before, noise.read()).noisy
+        if quiet or rounds == ROUNDS_MAX:
+            return late, rounds, quiet
 
 
 def run(spinning: ctypes.CDLL, tasks: Sequence[Times], seconds: float) -> list[Late]:
@@ -196,24 +220,34 @@ def run(spinning: ctypes.CDLL, tasks: Sequence[Times], seconds: float) -> list[L
     if idle:
         raise RuntimeError(f"tasks {idle} of {tasks} never ran within {seconds} s")
     first_ns = [min(starts) for starts in began]
-    delays = [(waking_ns, beyond_ns) for waking_ns in WAKING_NS for beyond_ns in BEYOND_NS]
-    runs = [starts_without_noise(tasks, first_ns, ended_ns, *each) for each in delays]
+    longer_ns = {
+        (number, job.due_ns): job.took_ns - spin_ns[number]
+        for number, (taken, count) in enumerate(zip(jobs, counts, strict=True))
+        for job in taken[:count]
+    }
+    without_noise = starts_without_noise(tasks, first_ns, ended_ns)
+    as_they_took = starts_without_noise(tasks, first_ns, ended_ns, longer_ns)
     late = []
-    for (number, due_ns), start_ns in runs[0].items():
+    for (number, due_ns), start_ns in without_noise.items():
         if due_ns + tasks[number].period_ns <= ended_ns:
             began_ns = began[number].get(due_ns, float("inf"))
-            late.append(Late(began_ns - start_ns, began_ns - max(each[number, due_ns] for each in runs)))
+            late.append(Late(began_ns - start_ns, as_they_took[number, due_ns] - start_ns))
     return late
 
 
 def starts_without_noise(
-    tasks: Sequence[Times], first_ns: Sequence[int], until_ns: int, waking_ns: int = 0, beyond_ns: int = 0
+    tasks: Sequence[Times],
+    first_ns: Sequence[int],
+    until_ns: int,
+    longer_ns: Mapping[tuple[int, int], int] = MappingProxyType({}),
 ) -> dict[tuple[int, int], int]:
     """Return when each job begins, by its task and the instant at which it came: earliest deadline first, to its end.
 
+    Jobs take their budgets, and some longer by as much as is said.
+
     Examples
     --------
-    >>> starts_without_noise([Times(50_000, 30_000), Times(90_000, 60_000)], [0, 1_000], 100_000)
+    >>> starts_without_noise([Times(50_000, 10_000), Times(90_000, 40_000)], [0, 1_000], 100_000)
     {(0, 0): 0, (1, 1000): 10000, (0, 50000): 50000, (1, 91000): 91000}
     """
     arrivals = sorted(
@@ -226,51 +260,41 @@ def starts_without_noise(
     now_ns = -1
     position = 0
     while position < len(arrivals) or waiting:
-        if not waiting and arrivals[position][0] > now_ns:
-            now_ns = arrivals[position][0] + waking_ns
+        if not waiting:
+            now_ns = max(now_ns, arrivals[position][0])
         while position < len(arrivals) and arrivals[position][0] <= now_ns:
             due_ns, number = arrivals[position]
             heapq.heappush(waiting, (due_ns + tasks[number].period_ns, due_ns, number))
             position += 1
         _, due_ns, number = heapq.heappop(waiting)
         begins[number, due_ns] = now_ns
-        now_ns += tasks[number].spin_ns + beyond_ns
+        now_ns += tasks[number].budget_ns + longer_ns.get((number, due_ns), 0)
     return begins
 
 
-# The class of the threads
+# Where it runs
 
 
 def best_class() -> str:
-    """Return the best class that threads may have here, as a name of a case says it."""
-    if not hasattr(os, "sched_setscheduler") or not Path("/proc/self/task").exists():
-        return "usual class"
-    allowed: list[str] = []
-
-    def try_it() -> None:  # in a thread of its own, because the class stays with it
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(WORKER_PRIORITY))
-            allowed.append("class fifo")
-        except OSError:
-            allowed.append("usual class")
-
-    thread = threading.Thread(target=try_it)
-    thread.start()
-    thread.join()
-    return allowed[0]
+    """Return the class that workers get here, as a name of a case says it."""
+    with Scheduler("class", realtime=REALTIME) as scheduler:
+        begun = threading.Event()
+        scheduler.submit(begun.set, deadline=0)
+        begun.wait()
+        return "usual class" if any(each.option == "class" for each in scheduler.refused) else "class fifo"
 
 
-def threads() -> set[int]:
-    """Return the system's numbers of the threads of this process, where they can be given a class."""
-    tasks = Path("/proc/self/task")
-    return {int(each.name) for each in tasks.iterdir()} if tasks.exists() else set()
+def environment() -> str:
+    """Return what decides such figures, in words."""
+    governor = _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "no governor"
+    machine = (
+        "a virtual machine"
+        if re.search(r"^flags.*\bhypervisor\b", _text("/proc/cpuinfo"), re.MULTILINE)
+        else "no hypervisor seen"
+    )
+    sleeps = "processors may sleep" if not REALTIME.awake_processors else "processors kept awake"
+    return f"{best_class()}, timer slack 1 ns, {sleeps}, {governor}, {machine}"
 
 
-def put_first(started: set[int]) -> None:
-    """Give the threads of a scheduler the best class: its worker, made by Python, and the firing thread before it."""
-    if best_class() != "class fifo":
-        return
-    workers = {thread.native_id for thread in threading.enumerate()}
-    for thread in started:
-        priority = WORKER_PRIORITY if thread in workers else FIRING_PRIORITY
-        os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
+def _text(file: str) -> str:
+    return Path(file).read_text(encoding="utf-8").strip() if Path(file).is_file() else ""

@@ -8,7 +8,7 @@ that is not installed, a loop of `time.sleep` to absolute instants. The Rust sid
 -p chronofabric-scheduler`, beside tokio's `DelayQueue` and a heap.
 
 Jobs by deadline are held against the same jobs without noise: see `_admitted.py`. They run in the best class that is
-permitted, which their cases name.
+permitted, which their cases name; what else decides such figures is printed with them.
 """
 
 from __future__ import annotations

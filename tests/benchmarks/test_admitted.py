@@ -8,28 +8,39 @@ import shutil
 
 import pytest
 
-from benchmarks.peers._admitted import COMPILER, MARGIN_NS, Times, compiled, draw, run, starts_without_noise, uunifast
+from benchmarks.peers._admitted import (
+    COMPILER,
+    Times,
+    compiled,
+    draw,
+    environment,
+    quietly,
+    run,
+    starts_without_noise,
+    uunifast,
+)
+from chronofabric.apps.measuring import noise
 
 MS = 1_000_000
 
 
-def spins(period_ms: int, spin_ms: int) -> Times:
-    return Times(period_ms * MS, spin_ms * MS + MARGIN_NS)
+def takes(period_ms: int, budget_ms: int) -> Times:
+    return Times(period_ms * MS, budget_ms * MS)
 
 
 def test_without_noise_a_job_runs_to_its_end_and_then_the_earliest_deadline_is_next():
     # The first begins alone; of those that come meanwhile the third is the most urgent, though it comes last.
-    tasks = [spins(100, 5), spins(60, 7), spins(20, 3)]
+    tasks = [takes(100, 5), takes(60, 7), takes(20, 3)]
     starts = starts_without_noise(tasks, [0, 1 * MS, 2 * MS], 30 * MS)
     assert starts == {(0, 0): 0, (2, 2 * MS): 5 * MS, (1, 1 * MS): 8 * MS, (2, 22 * MS): 22 * MS}
 
 
-def test_a_job_that_comes_while_the_worker_is_woken_may_go_first():
-    tasks = [spins(100, 5), spins(20, 3)]
-    first_ns = [0, 50_000]
-    assert starts_without_noise(tasks, first_ns, 10 * MS) == {(0, 0): 0, (1, 50_000): 5 * MS}
-    woken_late = starts_without_noise(tasks, first_ns, 10 * MS, 60_000)
-    assert woken_late == {(1, 50_000): 60_000, (0, 0): 3 * MS + 60_000}
+def test_what_comes_while_a_job_takes_longer_than_its_budget_may_go_first():
+    tasks = [takes(100, 5), takes(100, 5), takes(20, 3)]
+    first_ns = [0, 1 * MS, 5 * MS + 50_000]
+    assert starts_without_noise(tasks, first_ns, 9 * MS) == {(0, 0): 0, (1, 1 * MS): 5 * MS, (2, first_ns[2]): 10 * MS}
+    longer = starts_without_noise(tasks, first_ns, 9 * MS, {(0, 0): 60_000})
+    assert longer == {(0, 0): 0, (2, first_ns[2]): 5 * MS + 60_000, (1, 1 * MS): 8 * MS + 60_000}
 
 
 def test_shares_add_up_to_the_utilisation_and_periods_lie_within_a_decade():
@@ -54,4 +65,22 @@ def test_a_run_judges_the_jobs_of_all_tasks(tmp_path):
     # The first job of a task comes after a period, and the last that is judged a period before the end.
     assert len(late) >= sum(int(0.4e9 / task.period_ns) - 2 for task in tasks)
     assert any(math.isfinite(each.ns) for each in late)
-    assert all(each.beyond_delays_ns <= each.ns for each in late)
+    assert all(math.isfinite(each.by_jobs_ns) for each in late)
+
+
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason="needs a C compiler")
+def test_a_noisy_round_is_repeated_and_counted(tmp_path, monkeypatch):
+    (tasks, *_), _ = draw(1, 7)
+    spinning = compiled(tmp_path)
+    for stolen, rounds in [([0.5, 0.0], 2), ([0.5, 0.5, 0.5], 3)]:
+        # Seconds of the machine before and after each round, and how much of them the host took.
+        readings = iter(
+            [noise.Reading(total, steal, 0.0, 0.0) for each in stolen for total, steal in ((0, 0), (1, each))]
+        )
+        monkeypatch.setattr(noise, "read", lambda readings=readings: next(readings))
+        late, ran, quiet = quietly(spinning, tasks, 0.4)
+        assert (bool(late), ran, quiet) == (True, rounds, stolen[-1] == 0.0)
+
+
+def test_what_decides_the_figures_is_named():
+    assert environment().startswith(("class fifo, ", "usual class, "))

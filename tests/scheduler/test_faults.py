@@ -176,7 +176,11 @@ def test_timers_and_jobs_go_on_where_the_counter_is_not_invariant_and_the_clock_
         print(clock.kind, clock.hardware)
     """
     assert run_python(code).stdout == "True True True\ncounter False\n"
-    code = "import runpy, sys; sys.argv = ['chronofabric', 'doctor']; runpy.run_module('chronofabric', run_name='__main__')"
+    code = """
+        import runpy, sys
+        sys.argv = ["chronofabric", "doctor"]
+        runpy.run_module("chronofabric", run_name="__main__")
+    """
     doctor = run_python(code, check=False)
     assert "monotonic clock stands in" in " ".join(doctor.stdout.split())
 

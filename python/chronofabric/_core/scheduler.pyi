@@ -16,6 +16,7 @@ __all__ = [
     "QueuedJob",
     "Timer",
     "Timers",
+    "Worker",
     "admission",
 ]
 
@@ -253,6 +254,37 @@ class DeadlineQueue:
 
     def close(self) -> int:
         """Wake everybody who waits, and take no more; return how many jobs wait, which can still be popped."""
+
+@final
+class Worker:
+    """Takes jobs for one thread. Users have `chronofabric.scheduler.Scheduler`.
+
+    Between jobs of Python it lets come those that its timers are due for, by itself and awake for the instant, and does
+    those that are native, in the class that was asked for.
+    """
+
+    def __new__(
+        cls,
+        queue: DeadlineQueue,
+        timers: Timers,
+        *,
+        class_: str,
+        priority: int,
+        runtime_ns: int,
+        period_ns: int,
+        processor: int | None,
+        lock_memory: bool,
+        awake_processors: bool,
+    ) -> Self: ...
+    def wait(self) -> tuple[int, Any] | None:
+        """Take the most urgent job, and wait for one; return None once the queue is closed.
+
+        The thread that calls this first is the one that the system is asked for.
+        """
+
+    @property
+    def refused(self) -> list[tuple[str, str, str]]:
+        """What was asked of the system and refused: option, reason, cost."""
 
 @final
 class QueuedJob:

@@ -129,7 +129,7 @@ class Scheduler:
         self._simulated = _clock.source(clock).kind == "simulated"
         self._queues = [_scheduler.DeadlineQueue(jobs_max, clock=clock) for _ in range(workers)]
         self._workers = [
-            _scheduler.Worker(queue, self._timers._core, **asked.beside(number).options())
+            _scheduler.Worker(queue, self._timers._core, **_for_worker(asked, number).options())
             for number, queue in enumerate(self._queues)
         ]
         self._name = name
@@ -544,8 +544,8 @@ class Scheduler:
     @property
     def refused(self) -> tuple[Refused, ...]:
         """What was asked of the system and refused, each once; known once it runs on a real clock."""
-        refused = (each for asked in (self._timers._core, *self._workers) for each in asked.refused)
-        return tuple(Refused(*each) for each in dict.fromkeys(refused))
+        of_workers = (refused for worker in self._workers for refused in worker.refused)
+        return tuple(Refused(*refused) for refused in dict.fromkeys((*self._timers._core.refused, *of_workers)))
 
     @property
     def dead_letters(self) -> tuple[MissedJob, ...]:
@@ -664,6 +664,11 @@ class Scheduler:
                 await self._coroutines.finish(_FINISH_S)
             await loop.run_in_executor(None, self._join)
         self.close()
+
+
+def _for_worker(asked: Realtime, number: int) -> Realtime:
+    """Each worker has the processor after that of the one before."""
+    return asked if asked.processor is None else replace(asked, processor=asked.processor + number)
 
 
 def _checked_priority(priority: object) -> None:

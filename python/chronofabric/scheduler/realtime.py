@@ -1,8 +1,8 @@
-"""What the thread that fires asks of the system."""
+"""What threads that fire timers or run jobs ask of the system."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from chronofabric.duration import nanoseconds
@@ -36,9 +36,10 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Realtime:
-    """What the thread that fires asks of the system, which grants it to those who may have it.
+    """What the thread that fires timers, or the workers of a scheduler, ask of the system.
 
-    Where something is refused the timers work all the same, only later; `Timers.refused` says what, and what it costs.
+    It grants that to those who may have it. Where something is refused all work the same, only later; `Timers.refused`
+    and `Scheduler.refused` say what, and what it costs.
 
     Parameters
     ----------
@@ -90,10 +91,6 @@ class Realtime:
     def _refuse(self, argument: str, hint: str) -> None:
         value = getattr(self, argument)
         raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
-
-    def beside(self, number: int) -> Realtime:
-        """Return the same for one of several threads: each has the processor after that of the one before."""
-        return self if self.processor is None else replace(self, processor=self.processor + number)
 
     def options(self) -> dict[str, Any]:
         """Return what the Rust side takes."""

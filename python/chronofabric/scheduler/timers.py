@@ -134,8 +134,7 @@ class Timers:
         How many timers may be armed at a time.
     spin
         How long before an instant the firing thread is awake: ``"auto"`` for as long as its sleeps have lately ended
-        late (10 to 200 us), or a duration; ``0`` sleeps to the end. The thread that calls Python, or does a job, is
-        awake as early.
+        late (10 to 200 us), or a duration; ``0`` sleeps to the end. The thread that calls Python is awake as early.
     realtime
         What the firing thread asks of the system.
 

@@ -3,8 +3,9 @@
 Sets are drawn by UUniFast (Bini and Buttazzo, *Measuring the performance of schedulability tests*, 2005) until the
 scheduler admits them. Their jobs are C functions that spin, so that no interpreter takes part, in workers of the best
 class that is permitted. What a start is held against is the earliest deadline first, one job at a time, in whole
-numbers: jobs come at the same instants, take their budgets, and nothing else takes time. A job spins for a little less
-than its budget, which has to contain what it takes to choose the job, call it and note its end.
+numbers: jobs come at the same instants, take their budgets, and nothing else takes time. So a job spins to the end of
+its budget, which contains what it takes to choose and call it, up to 20 us: it begins with the end of the job before,
+or where there was none with the instant of the job.
 
 As jobs are not interrupted, a small delay can become a long one: where a job ends 50 us late and a more urgent one
 comes meanwhile, that one goes first, and the other begins later by all of it. How many starts would be late although
@@ -39,9 +40,9 @@ COMPILER = "cc"
 TASKS = 10
 UTILISATION = 0.9
 SHORTEST_PERIOD_NS = 10_000_000
-# What a budget leaves beyond the spinning.
-MARGIN_NS = 2_500
-LEAST_BUDGET_NS = 40_000
+# What a budget contains for choosing a job and calling it.
+MARGIN_NS = 20_000
+LEAST_BUDGET_NS = 2 * MARGIN_NS
 JOBS_MAX = 4_096
 # How often a set is run at most, where the machine is not quiet.
 ROUNDS_MAX = 3
@@ -50,9 +51,10 @@ SOURCE = """
 #include <stdint.h>
 #include <time.h>
 
-typedef struct { int64_t due_ns; double waited_ns; int64_t took_ns; } job;
+typedef struct { int64_t due_ns; double waited_ns; int64_t over_ns; } job;
 
-int64_t spin_ns[TASKS];
+int64_t budget_ns[TASKS];
+int64_t ended_ns;
 int64_t counts[TASKS];
 job jobs[TASKS][JOBS_MAX];
 
@@ -62,10 +64,16 @@ static int64_t now_ns(void) {
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
+/* The budget of a job begins at its instant, or when the job before it has ended: what it takes to choose and call the
+   job is part of it, up to the margin. */
 static void spin(int task, int64_t due_ns, double waited_ns) {
-    int64_t began_ns = now_ns(), ends_ns;
-    while ((ends_ns = now_ns()) < began_ns + spin_ns[task]) {}
-    if (counts[task] < JOBS_MAX) jobs[task][counts[task]++] = (job){due_ns, waited_ns, ends_ns - began_ns};
+    int64_t began_ns = now_ns(), from_ns = began_ns - (int64_t)waited_ns;
+    if (from_ns < ended_ns) from_ns = ended_ns;
+    if (from_ns < began_ns - MARGIN_NS) from_ns = began_ns - MARGIN_NS;
+    while ((ended_ns = now_ns()) < from_ns + budget_ns[task]) {}
+    if (counts[task] < JOBS_MAX) {
+        jobs[task][counts[task]++] = (job){due_ns, waited_ns, ended_ns - from_ns - budget_ns[task]};
+    }
 }
 
 /* A function a task: a native action is told when its job came, and not whose it is. */
@@ -79,11 +87,6 @@ class Times(NamedTuple):
 
     period_ns: int
     budget_ns: int
-
-    @property
-    def spin_ns(self) -> int:
-        """How long a job spins."""
-        return self.budget_ns - MARGIN_NS
 
 
 class Late(NamedTuple):
@@ -173,13 +176,13 @@ def compiled(folder: Path) -> ctypes.CDLL:
     """Compile the functions that spin, and load them."""
     source, library = folder / "spin.c", folder / "spin.so"
     source.write_text(SOURCE, encoding="ascii")
-    sizes = [f"-DTASKS={TASKS}", f"-DJOBS_MAX={JOBS_MAX}"]
+    sizes = [f"-DTASKS={TASKS}", f"-DJOBS_MAX={JOBS_MAX}", f"-DMARGIN_NS={MARGIN_NS}"]
     subprocess.run([COMPILER, "-O2", "-shared", "-fPIC", *sizes, "-o", library, source], check=True)
     return ctypes.CDLL(str(library))
 
 
 class _Job(ctypes.Structure):
-    _fields_ = [("due_ns", ctypes.c_int64), ("waited_ns", ctypes.c_double), ("took_ns", ctypes.c_int64)]
+    _fields_ = [("due_ns", ctypes.c_int64), ("waited_ns", ctypes.c_double), ("over_ns", ctypes.c_int64)]
 
 
 def quietly(spinning: ctypes.CDLL, tasks: Sequence[Times], seconds: float) -> tuple[list[Late], int, bool]:
@@ -199,12 +202,12 @@ def run(spinning: ctypes.CDLL, tasks: Sequence[Times], seconds: float) -> list[L
 
     Jobs that had to be done before the end are judged; one of them that did not run at all is late for ever.
     """
-    spin_ns = (ctypes.c_int64 * TASKS).in_dll(spinning, "spin_ns")
+    budget_ns = (ctypes.c_int64 * TASKS).in_dll(spinning, "budget_ns")
     counts = (ctypes.c_int64 * TASKS).in_dll(spinning, "counts")
     jobs = (_Job * JOBS_MAX * TASKS).in_dll(spinning, "jobs")
     scheduler = Scheduler("admitted", realtime=REALTIME)
     for number, task in enumerate(tasks):
-        spin_ns[number], counts[number] = task.spin_ns, 0
+        budget_ns[number], counts[number] = task.budget_ns, 0
         address = ctypes.cast(spinning[f"task_{number}"], ctypes.c_void_p).value
         assert address is not None
         function = cf.NativeFunction(address, keep=spinning)
@@ -221,7 +224,7 @@ def run(spinning: ctypes.CDLL, tasks: Sequence[Times], seconds: float) -> list[L
         raise RuntimeError(f"tasks {idle} of {tasks} never ran within {seconds} s")
     first_ns = [min(starts) for starts in began]
     longer_ns = {
-        (number, job.due_ns): job.took_ns - spin_ns[number]
+        (number, job.due_ns): job.over_ns
         for number, (taken, count) in enumerate(zip(jobs, counts, strict=True))
         for job in taken[:count]
     }

@@ -48,7 +48,7 @@ def test_shares_add_up_to_the_utilisation_and_periods_lie_within_a_decade():
     for _ in range(100):
         tasks = uunifast(drawing, 10, 0.9)
         assert math.isclose(sum(task.budget_ns / task.period_ns for task in tasks), 0.9, abs_tol=0.04)
-        assert all(10 * MS <= task.period_ns <= 100 * MS and task.spin_ns > 0 for task in tasks)
+        assert all(10 * MS <= task.period_ns <= 100 * MS and task.budget_ns > 0 for task in tasks)
 
 
 def test_what_is_drawn_is_the_same_every_time_and_the_refused_are_counted():

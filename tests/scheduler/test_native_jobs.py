@@ -92,7 +92,9 @@ def test_native_jobs_come_and_run_while_the_interpreter_is_kept_busy():
     report = task.report()
     assert seen >= 10
     assert report["completed"] >= seen
-    assert report["released"] == report["completed"] + report["skipped"] + report["refused"]
+    # One may have come at the very end.
+    waiting = scheduler.report()["waiting"]
+    assert report["released"] == report["completed"] + report["skipped"] + report["refused"] + waiting
     assert report["execution_ns"]["count"] == report["completed"]
 
 

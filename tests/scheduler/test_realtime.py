@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,23 @@ def test_each_worker_has_a_processor_of_its_own():
     second = {first + 1} if first + 1 in usual else usual
     assert sorted(seen.values(), key=sorted) == sorted([{first}, second], key=sorted)
     assert refused == (set() if first + 1 in usual else {"processor"})
+
+
+@on_linux
+def test_processors_are_kept_awake_until_the_scheduler_is_closed():
+    def held() -> int:
+        return sum(file.resolve() == Path("/dev/cpu_dma_latency") for file in Path("/proc/self/fd").iterdir())
+
+    flag = cf.Flag()
+    scheduler = Scheduler(realtime=Realtime(awake_processors=True))
+    with scheduler:
+        scheduler.task(flag, period="1 ms", budget="100 us")
+        assert flag.wait("20 s")
+        during = held()
+        refused = {each.option for each in scheduler.refused}
+    assert (during > 0) == (refused == set())
+    assert refused <= {"awake_processors"}
+    assert held() == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])

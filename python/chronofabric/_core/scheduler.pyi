@@ -286,6 +286,9 @@ class Worker:
     def refused(self) -> list[tuple[str, str, str]]:
         """What was asked of the system and refused: option, reason, cost."""
 
+    def end(self) -> None:
+        """Give back what was granted for as long as it works; called at the end of its thread."""
+
 @final
 class QueuedJob:
     """A job in a `DeadlineQueue`. Made by `DeadlineQueue.push`."""

@@ -444,7 +444,8 @@ class Scheduler:
         while (popped := worker.wait()) is not None:
             self._run(popped[1])
             if self._closed:
-                return
+                break
+        worker.end()
 
     def _run(self, job: Job) -> bool:
         """Run a job; say whether that is over."""

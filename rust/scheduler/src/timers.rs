@@ -271,6 +271,13 @@ impl<A: Action> Timers<A> {
         self.shared.lock().wheel.next_due_ns()
     }
 
+    /// When the next timer is due, exactly, and which it is where that is known without looking at several: for who waits by
+    /// itself.
+    pub fn next(&self) -> Option<(i64, Option<Arc<Timer<A>>>)> {
+        let state = self.shared.lock();
+        Some((state.wheel.next_due_ns()?, state.wheel.first().cloned()))
+    }
+
     /// Fires what is due, in the calling thread, in the order of instants and then of arming; says how many. For who moves
     /// simulated time; on other sources the thread does this, and whoever waits by itself ([`Timers::margin`]).
     pub fn fire_due(&self) -> usize {
@@ -575,7 +582,8 @@ mod tests {
         let timer = timers.arm(source.now_ns() + 2 * MS, period, Awaited(sender)).unwrap();
         let (mut here, mut there) = (0, 0);
         while here < 5 || there < 5 {
-            let until_ns = timers.next_due_ns().unwrap();
+            let (until_ns, next) = timers.next().unwrap();
+            assert!(next.is_none_or(|next| Arc::ptr_eq(&next, &timer)));
             if there < 5 {
                 // Busy, so that the other has to.
                 std::thread::sleep(Duration::from_millis(5));

@@ -1,6 +1,7 @@
 //! What timers do when they fire, natively or by handing over to Python.
 
 use super::Calls;
+use super::jobs::Shared;
 use super::native::Native;
 use super::tally::Tally;
 use super::tasks::{NativeJobs, NativeTask};
@@ -105,6 +106,13 @@ impl Act {
             return Ok(Self::Release(task.get().jobs()));
         }
         Ok(Self::Call(Waiting::new(object.clone().unbind(), calls, waiting_max)))
+    }
+}
+
+impl Do {
+    /// Whether it lets jobs come that wait in a queue.
+    pub(crate) fn comes_to(&self, queue: &Shared) -> bool {
+        matches!(&self.act, Act::Release(jobs) if jobs.come_to(queue))
     }
 }
 

@@ -7,7 +7,8 @@ use crate::errors;
 use crate::node::{detached, lock};
 use chronofabric_clock::TimeSource;
 use chronofabric_scheduler::{
-    Cause, Class, DeadlineQueue as Queue, Granted, JobHandle, Margin, Realtime, SchedulerError, TaskTimes, divide, fits,
+    Cause, Class, DeadlineQueue as Queue, Granted, JobHandle, Margin, Realtime, Refused, SchedulerError, TaskTimes,
+    divide, fits,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -15,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+/// What a scheduling class is called where it is refused.
+const CLASS: &str = "class";
 /// How long a worker waits before it looks whether its process still is the one that it began in.
 const SLICE: Duration = Duration::from_millis(500);
 
@@ -144,31 +147,35 @@ impl Shared {
         }
     }
 
-    /// Waits for the next job: awake where one comes in some microseconds.
+    /// Waits for the next job: awake where one comes in some microseconds that nobody else is awake for.
     fn rest(&self, arrivals: Option<&mut Arrivals>, pushed: u64) {
-        let Some((arrivals, next_ns)) = arrivals.and_then(|arrivals| {
-            let next_ns = arrivals.timers.wheel().next_due_ns()?;
-            Some((arrivals, next_ns))
+        let Some((arrivals, (next_ns, next))) = arrivals.and_then(|arrivals| {
+            let next = arrivals.timers.wheel().next()?;
+            Some((arrivals, next))
         }) else {
             return self.sleep(SLICE);
         };
         let Arrivals { source, margin, .. } = arrivals;
+        if next.is_some_and(|next| !next.action().comes_to(self)) {
+            // Once it has come, the next one may be ours.
+            return self.sleep(nanoseconds(next_ns.saturating_sub(source.now_ns())));
+        }
         match margin.sleep(source, next_ns) {
             None => margin.watch(source, next_ns, || self.pushed.load(Ordering::Acquire) != pushed),
             Some(sleep) => {
-                let for_ns = Duration::from_nanos(sleep.for_ns.unsigned_abs());
-                self.sleep(for_ns.min(SLICE));
-                if for_ns < SLICE {
+                let longest = nanoseconds(sleep.for_ns);
+                self.sleep(longest);
+                if longest < SLICE {
                     margin.learn(source, sleep);
                 }
             }
         }
     }
 
-    /// Sleeps until a job waits, but for no longer than said.
+    /// Sleeps until a job waits, but for no longer than said, nor than a slice.
     fn sleep(&self, longest: Duration) {
         let waits = |state: &mut State| state.is_empty() && !state.closed;
-        drop(self.changed.wait_timeout_while(lock(&self.state), longest, waits));
+        drop(self.changed.wait_timeout_while(lock(&self.state), longest.min(SLICE), waits));
     }
 
     /// Takes the most urgent job of Python, and waits for one; none once the queue is closed, or in a forked child.
@@ -201,7 +208,9 @@ pub(crate) struct Worker {
     queue: Arc<Shared>,
     realtime: Realtime,
     arrivals: Mutex<Arrivals>,
-    granted: OnceLock<Granted>,
+    refused: OnceLock<Vec<Refused>>,
+    /// Held as long as it works.
+    granted: Mutex<Option<Granted>>,
 }
 
 #[pymethods]
@@ -226,19 +235,23 @@ impl Worker {
         let service = timers.service();
         let arrivals =
             Arrivals { source: service.calls.source.clone(), margin: service.wheel().margin(), timers: service };
-        let granted = OnceLock::new();
-        Self { queue: queue.shared(), realtime, arrivals: Mutex::new(arrivals), granted }
+        let (arrivals, refused, granted) = (Mutex::new(arrivals), OnceLock::new(), Mutex::default());
+        Self { queue: queue.shared(), realtime, arrivals, refused, granted }
     }
 
     /// Takes the most urgent job, and waits for one; none once the queue is closed. What was asked of the system is asked
     /// for the thread that calls this first.
     fn wait(&self, py: Python<'_>) -> Option<(i64, Py<PyAny>)> {
-        let granted = self.granted.get_or_init(|| {
+        let ask = || {
             let granted = self.realtime.ask();
             leave(self.realtime.class);
-            granted
-        });
-        let class = if granted.has("class") { self.realtime.class } else { Class::Usual };
+            let refused = granted.refused.clone();
+            *lock(&self.granted) = Some(granted);
+            refused
+        };
+        let refused = detached(py, || self.refused.get_or_init(ask));
+        let is_granted = refused.iter().all(|refused| refused.option != CLASS);
+        let class = if is_granted { self.realtime.class } else { Class::Usual };
         self.queue.wait(py, || {
             if class != Class::Usual {
                 // It was granted before, and is asked for again because it may have been taken back.
@@ -253,8 +266,17 @@ impl Worker {
     /// What was asked of the system and refused: option, reason, cost.
     #[getter]
     fn refused(&self) -> Vec<(&'static str, String, &'static str)> {
-        self.granted.get().map(|granted| refusals(&granted.refused)).unwrap_or_default()
+        self.refused.get().map(|refused| refusals(refused)).unwrap_or_default()
     }
+
+    /// Told at the end of its thread: gives back what was granted for as long as it works.
+    fn end(&self) {
+        drop(lock(&self.granted).take());
+    }
+}
+
+fn nanoseconds(ns: i64) -> Duration {
+    Duration::from_nanos(ns.max(0).unsigned_abs())
 }
 
 /// Has the calling thread run as any other.

@@ -277,6 +277,11 @@ impl NativeJobs {
         }
     }
 
+    /// Whether they wait in a queue.
+    pub(crate) fn come_to(&self, queue: &Shared) -> bool {
+        std::ptr::eq(Arc::as_ptr(&lock(&self.queue)), queue)
+    }
+
     fn push(
         self: &Arc<Self>,
         arrival_ns: i64,

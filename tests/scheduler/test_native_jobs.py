@@ -247,6 +247,38 @@ def test_a_native_function_is_kept_as_long_as_a_job_or_a_timer_may_call_it():
             threading.Event().wait(0.001)
     del scheduler, timers
     gc.collect()
+    cf.Flag()  # what was let go of without the interpreter is released with it
+    assert known() is None
+
+
+def test_a_native_function_whose_job_still_waits_when_its_scheduler_is_closed_is_let_go_of():
+    class Kept:
+        pass
+
+    def made():
+        kept = Kept()
+        action = native(lambda due, late: None)
+        kept.function = action.keep  # type: ignore[attr-defined]
+        return cf.NativeFunction(action.address, keep=kept), weakref.ref(kept)
+
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        entered.set()
+        leave.wait(20)
+
+    action, known = made()
+    scheduler = Scheduler()
+    scheduler.start()
+    scheduler.submit(hold, deadline="1 s")
+    assert entered.wait(20)
+    scheduler.submit(action, deadline="1 s")
+    threading.Timer(0.05, leave.set).start()
+    assert scheduler.close() == 1
+    assert known() is not None
+    del scheduler, action
+    gc.collect()
+    cf.Flag()  # what was let go of without the interpreter is released with it
     assert known() is None
 
 

@@ -50,17 +50,22 @@ def test_a_worker_has_its_class_for_native_jobs_and_lays_it_down_for_those_of_py
 def test_each_worker_has_a_processor_of_its_own():
     first = min(os.sched_getaffinity(0))
     seen: dict[str, set[int]] = {}
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        entered.set()
+        leave.wait(20)
+
+    def run():
+        seen[threading.current_thread().name] = os.sched_getaffinity(0)
+
     with Scheduler(workers=2, realtime=Realtime(processor=first)) as scheduler:
-        for _ in range(2):  # each as long as a worker may be given both
-            meet = threading.Barrier(2)
-
-            def run(meet=meet):
-                meet.wait(20)
-                seen[threading.current_thread().name] = os.sched_getaffinity(0)
-
+        scheduler.submit(hold, deadline="1 s")
+        assert entered.wait(20)
+        for _ in range(2):  # one waits behind the first, so that the other is given to the second worker
             scheduler.submit(run, deadline="1 s")
-            scheduler.submit(run, deadline="1 s")
-            until(lambda: scheduler.report()["waiting"] == 0)
+        until(lambda: len(seen) == 1)
+        leave.set()
         until(lambda: len(seen) == 2)
         refused = {each.option for each in scheduler.refused}
     usual = os.sched_getaffinity(0)

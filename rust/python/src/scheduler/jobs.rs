@@ -242,17 +242,8 @@ impl Worker {
     /// Takes the most urgent job, and waits for one; none once the queue is closed. What was asked of the system is asked
     /// for the thread that calls this first.
     fn wait(&self, py: Python<'_>) -> Option<(i64, Py<PyAny>)> {
-        let ask = || {
-            let granted = self.realtime.ask();
-            leave(self.realtime.class);
-            let refused = granted.refused.clone();
-            *lock(&self.granted) = Some(granted);
-            refused
-        };
-        let refused = detached(py, || self.refused.get_or_init(ask));
-        let is_granted = refused.iter().all(|refused| refused.option != CLASS);
-        let class = if is_granted { self.realtime.class } else { Class::Usual };
         self.queue.wait(py, || {
+            let class = self.granted_class();
             if class != Class::Usual {
                 // It was granted before, and is asked for again because it may have been taken back.
                 let _ = class.enter();
@@ -272,6 +263,20 @@ impl Worker {
     /// Told at the end of its thread: gives back what was granted for as long as it works.
     fn end(&self) {
         drop(lock(&self.granted).take());
+    }
+}
+
+impl Worker {
+    /// The class that the thread may have, which the first that calls this asks for.
+    fn granted_class(&self) -> Class {
+        let refused = self.refused.get_or_init(|| {
+            let granted = self.realtime.ask();
+            let refused = granted.refused.clone();
+            *lock(&self.granted) = Some(granted);
+            refused
+        });
+        let is_granted = refused.iter().all(|refused| refused.option != CLASS);
+        if is_granted { self.realtime.class } else { Class::Usual }
     }
 }
 

@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// An execution weighs half as much as one so many executions later.
 pub(crate) const HALF_LIFE: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
@@ -254,8 +254,8 @@ pub(crate) fn summary(learnt: &ExecutionTime) -> Percentiles {
 pub(crate) struct NativeJobs {
     native: Native,
     account: Arc<Account>,
-    /// That of the worker which admission gave it to.
-    queue: Mutex<Arc<Shared>>,
+    /// That of the worker which admission gave it to; it refers to those of the jobs that wait in it.
+    queue: Mutex<Weak<Shared>>,
     source: TimeSource,
     deadline_ns: i64,
     priority: u8,
@@ -279,7 +279,7 @@ impl NativeJobs {
 
     /// Whether they wait in a queue.
     pub(crate) fn come_to(&self, queue: &Shared) -> bool {
-        std::ptr::eq(Arc::as_ptr(&lock(&self.queue)), queue)
+        std::ptr::eq(lock(&self.queue).as_ptr(), queue)
     }
 
     fn push(
@@ -288,7 +288,7 @@ impl NativeJobs {
         deadline_ns: i64,
     ) -> Result<QueuedJob, chronofabric_scheduler::SchedulerError> {
         let job = NativeJob { jobs: Arc::clone(self), arrival_ns, deadline_ns };
-        let queue = Arc::clone(&lock(&self.queue));
+        let queue = lock(&self.queue).upgrade().ok_or(chronofabric_scheduler::SchedulerError::Closed)?;
         queue.push(self.account.band(deadline_ns), deadline_ns, self.priority, Entry::Native(job))
     }
 }
@@ -348,7 +348,8 @@ impl NativeTask {
         };
         let (calls, tally) = timers.calls();
         let missed = missed.map(|target| (Waiting::new(target, calls, MISSES_MAX), Arc::clone(tally)));
-        let (account, queue, source) = (Arc::clone(&account.0), Mutex::new(queue.shared()), calls.source.clone());
+        let (account, queue, source) =
+            (Arc::clone(&account.0), Mutex::new(Arc::downgrade(&queue.shared())), calls.source.clone());
         let cancelled = AtomicBool::new(false);
         Ok(Self(Arc::new(NativeJobs { native, account, queue, source, deadline_ns, priority, missed, cancelled })))
     }
@@ -360,7 +361,7 @@ impl NativeTask {
 
     /// Has its jobs wait for another worker from now on.
     fn move_to(&self, queue: &DeadlineQueue) {
-        *lock(&self.0.queue) = queue.shared();
+        *lock(&self.0.queue) = Arc::downgrade(&queue.shared());
     }
 
     /// Lets one job come now.

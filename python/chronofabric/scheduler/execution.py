@@ -124,12 +124,16 @@ class Scheduler:
         self._reserved_ns = nanoseconds(reserved, argument="reserved")
         self.tolerance_ns = nanoseconds(tolerance, argument="tolerance")
         asked = realtime or Realtime()
-        # Not on the processor of a worker, which may do native jobs in the same class.
-        self._timers = _Releases(name, clock=clock, realtime=replace(asked, processor=None))
+        # What is the process's is asked for by the first worker. The processor of a worker is not the firing thread's too,
+        # because the worker may do native jobs there in the same class.
+        of_threads = replace(asked, lock_memory=False, awake_processors=False)
+        self._timers = _Releases(name, clock=clock, realtime=replace(of_threads, processor=None))
         self._simulated = _clock.source(clock).kind == "simulated"
         self._queues = [_scheduler.DeadlineQueue(jobs_max, clock=clock) for _ in range(workers)]
         self._workers = [
-            _scheduler.Worker(queue, self._timers._core, **_for_worker(asked, number).options())
+            _scheduler.Worker(
+                queue, self._timers._core, **_for_worker(of_threads if number else asked, number).options()
+            )
             for number, queue in enumerate(self._queues)
         ]
         self._name = name

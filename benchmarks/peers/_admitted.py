@@ -46,7 +46,7 @@ LEAST_BUDGET_NS = 2 * MARGIN_NS
 JOBS_MAX = 4_096
 # How often a set is run at most, where the machine is not quiet.
 ROUNDS_MAX = 3
-REALTIME = Realtime(scheduling="fifo", priority=50)
+REALTIME = Realtime(scheduling="fifo", priority=50, lock_memory=True)
 SOURCE = """
 #include <stdint.h>
 #include <time.h>

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from benchmarks.peers import _admitted
 from benchmarks.peers._admitted import (
     COMPILER,
     Times,
@@ -22,6 +24,12 @@ from benchmarks.peers._admitted import (
 from chronofabric.apps.measuring import noise
 
 MS = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def unlocked(monkeypatch):
+    """Lock no memory: in a process as large as that of the tests it takes as long as a whole run of theirs."""
+    monkeypatch.setattr(_admitted, "REALTIME", replace(_admitted.REALTIME, lock_memory=False))
 
 
 def takes(period_ms: int, budget_ms: int) -> Times:

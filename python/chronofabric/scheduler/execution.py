@@ -124,8 +124,8 @@ class Scheduler:
         self._reserved_ns = nanoseconds(reserved, argument="reserved")
         self.tolerance_ns = nanoseconds(tolerance, argument="tolerance")
         asked = realtime or Realtime()
-        # What is the process's is asked for by the first worker. The processor of a worker is not the firing thread's too,
-        # because the worker may do native jobs there in the same class.
+        # What is the process's is asked for by the first worker. The processor of a worker is not the firing thread's
+        # too, because the worker may do native jobs there in the same class.
         of_threads = replace(asked, lock_memory=False, awake_processors=False)
         self._timers = _Releases(name, clock=clock, realtime=replace(of_threads, processor=None))
         self._simulated = _clock.source(clock).kind == "simulated"

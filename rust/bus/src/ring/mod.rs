@@ -136,10 +136,36 @@ impl<T> Ring<T> {
         self.pop_at(access, &mut Cursor::default())
     }
 
+    /// As [`Ring::pop_with`] for who has exclusive access: where `part` takes a part of the oldest value, that is what comes, and
+    /// the rest stays. Says whether the whole came.
+    #[inline(always)]
+    pub(crate) fn pop_part<A: Access>(
+        &self,
+        access: A,
+        part: impl FnOnce(&mut T) -> Option<T>,
+    ) -> Option<(u64, T, bool)> {
+        debug_assert!(A::EXCLUSIVE);
+        let head = self.head.position.load(Ordering::Relaxed);
+        let slot = self.head.slot(head);
+        if slot.mark.get() != head + 1 {
+            return None;
+        }
+        // SAFETY: the value has been written, and who has exclusive access has it for itself.
+        if let Some(part) = slot.value.with_mut(|place| part(unsafe { (*place).assume_init_mut() })) {
+            return Some((head, part, false));
+        }
+        // Never refused: nobody else moves it.
+        access.advance(&self.head.position, head, head + 1).ok()?;
+        // SAFETY: as above; the head has passed it, so it is read once.
+        let value = slot.value.with(|place| unsafe { (*place).assume_init_read() });
+        slot.mark.set(head + self.head.mask + 1);
+        Some((head, value, true))
+    }
+
     /// Looks at the value of a position, if it has been written and nobody can take it meanwhile: of use to a consumer whose
     /// access is exclusive.
     #[inline(always)]
-    pub(crate) fn look_ahead(&self, position: u64, look: impl FnOnce(&T)) {
+    pub(crate) fn look_at(&self, position: u64, look: impl FnOnce(&T)) {
         let slot = self.head.slot(position);
         if slot.mark.get() == position + 1 {
             // SAFETY: the value has been written, and who has exclusive access takes it only after this call.
@@ -147,10 +173,16 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Looks at every value, oldest first, as [`Ring::look_ahead`] does at one.
+    /// As [`Ring::look_at`] for the value so many places behind the oldest one.
+    #[inline(always)]
+    pub(crate) fn look_ahead(&self, ahead: u64, look: impl FnOnce(&T)) {
+        self.look_at(self.head.position.load(Ordering::Relaxed) + ahead, look);
+    }
+
+    /// Looks at every value, oldest first, as [`Ring::look_at`] does at one.
     pub(crate) fn look_at_all(&self, mut look: impl FnMut(&T)) {
         let (head, tail) = self.positions();
-        (head..tail).for_each(|position| self.look_ahead(position, &mut look));
+        (head..tail).for_each(|position| self.look_at(position, &mut look));
     }
 
     /// As [`Ring::pop`], but waits for a value that is still being written.

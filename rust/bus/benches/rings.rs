@@ -7,12 +7,12 @@
 //! last on.
 //!
 //! Everybody waits in the same way when the queue is full or empty: 16 looks with a spin hint between them, then a yield
-//! for each. Who has blocking calls of its own is there with those as well, marked "own waiting"; who has
+//! for each; where threads outnumber the processors, a yield for each look, which is best for all. Who has blocking calls of its own is there with those as well, marked "own waiting"; who has
 //! several ways to hand over values is there with each of them. The fastest of each party counts. Every value that is
 //! received enters a sum that is checked.
 //!
 //! Words choose cases whose name has all of them: `-- "1-1" "8 B"`. `--rounds N` and `--values N` say how much is run;
-//! `--all` prints everybody's figures. Without `--bench`, as a test runs it, it moves few values once and checks them.
+//! `--all` prints everybody's figures, `--party WORD` runs only those whose name has the word, to look at with a profiler. Without `--bench`, as a test runs it, it moves few values once and checks them.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use chronofabric_bus::{Consumer, Many, Producer, Ring, Side, Sole};
@@ -190,9 +190,10 @@ impl<T: Value, P: disruptor::Producer<T> + Send> Send1<T> for Batch<Waiting<Publ
     #[inline(always)]
     fn offer(&mut self, first: u64, count: u64) -> u64 {
         let count = BATCH.min(count as usize);
-        self.0.0.0.batch_publish(count, |events| {
-            (first..).zip(events).for_each(|(number, event)| *event = T::new(number))
-        });
+        self.0
+            .0
+            .0
+            .batch_publish(count, |events| (first..).zip(events).for_each(|(number, event)| *event = T::new(number)));
         count as u64
     }
 }
@@ -227,11 +228,11 @@ polls!(disruptor::MultiProducerBarrier);
 
 /// Waits as everybody does here, until `done`.
 #[inline(always)]
-fn wait_until(mut done: impl FnMut() -> bool) {
+fn wait_until(spins: u32, mut done: impl FnMut() -> bool) {
     let mut looks = 0_u32;
     while !done() {
         looks += 1;
-        if looks < 16 {
+        if looks < spins {
             std::hint::spin_loop();
         } else {
             std::thread::yield_now();
@@ -255,6 +256,8 @@ fn stay_on(processor: usize) {
 /// to the last that ended.
 fn transfer<T: Value>(values: u64, producers: Vec<impl Send1<T>>, consumers: Vec<impl Receive<T>>) -> Duration {
     let processors = std::thread::available_parallelism().unwrap().get();
+    // Who waits for a thread that has no processor gets it none by looking.
+    let spins = if producers.len() + consumers.len() > processors { 0 } else { 16 };
     let each = values / producers.len() as u64;
     let (left, stops) = (AtomicUsize::new(producers.len()), consumers.len());
     let expected = producers.len() as u64 * (each * (each + 1) / 2);
@@ -276,14 +279,14 @@ fn transfer<T: Value>(values: u64, producers: Vec<impl Send1<T>>, consumers: Vec
                 timed(index % processors, &mut || {
                     let mut next = 1;
                     while next <= each {
-                        wait_until(|| {
+                        wait_until(spins, || {
                             let sent = producer.offer(next, each + 1 - next);
                             next += sent;
                             sent > 0
                         });
                     }
                     if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                        (0..stops).for_each(|_| wait_until(|| producer.offer(STOP, 1) > 0));
+                        (0..stops).for_each(|_| wait_until(spins, || producer.offer(STOP, 1) > 0));
                     }
                 });
             });
@@ -293,7 +296,7 @@ fn transfer<T: Value>(values: u64, producers: Vec<impl Send1<T>>, consumers: Vec
                 timed(processors - 1 - index % processors, &mut || {
                     let (mut own, mut stopped) = (0, false);
                     while !stopped {
-                        wait_until(|| {
+                        wait_until(spins, || {
                             consumer.take(|number| match number {
                                 STOP => stopped = true,
                                 number => own += number,
@@ -506,7 +509,8 @@ fn rounds(parties: &[Party], rounds: usize, values: u64) -> Vec<Vec<f64>> {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let (mut measured, mut all, mut count, mut values, mut words) = (false, false, 11, 1_000_000, Vec::new());
+    let (mut measured, mut all, mut count, mut values, mut words) = (false, false, 11, 2_000_000, Vec::new());
+    let mut only = None;
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|text| text.parse().ok()).expect("a number after the option");
         match argument.as_str() {
@@ -515,6 +519,7 @@ fn main() {
             "--quick" => count = 3,
             "--rounds" => count = number() as usize,
             "--values" => values = number(),
+            "--party" => only = arguments.next(),
             _ => words.push(argument),
         }
     }
@@ -529,10 +534,18 @@ fn main() {
         if !words.iter().all(|word| name.contains(word.as_str())) {
             continue;
         }
+        if let Some(only) = &only {
+            for party in parties.iter().filter(|party| party.name.contains(only.as_str())) {
+                let time = median((0..count).map(|_| (party.run)(values).as_secs_f64() * 1e9 / values as f64));
+                println!("{time:8.2}  {name}, {}", party.name);
+            }
+            continue;
+        }
         let times = rounds(&parties, count, values);
         let complete = |index: &usize| times[*index].len() == count;
         let fastest = |own: bool| {
-            let chosen = (0..parties.len()).filter(|index| parties[*index].name.starts_with(OURS) == own).filter(complete);
+            let chosen =
+                (0..parties.len()).filter(|index| parties[*index].name.starts_with(OURS) == own).filter(complete);
             chosen.min_by(|a, b| f64::total_cmp(&median(times[*a].iter().copied()), &median(times[*b].iter().copied())))
         };
         let (ours, peer) = (fastest(true).expect("we run"), fastest(false).expect("a peer runs"));

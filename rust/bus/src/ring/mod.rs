@@ -81,10 +81,19 @@ struct Cursor {
 const GATHER_SPINS: u32 = 8;
 /// As many values in a run have gathered by themselves.
 const GATHERED: u64 = 256;
-/// For how long a thread stands back after another one took the position that it wanted, as powers of two of spins, at
-/// first and at most: about as long as the cache line needs for the way there and back, so that each of them gets
-/// through many values between two moves of the line.
-const CONTENTION_SPINS_LOG2: (u32, u32) = (3, 6);
+/// For how long a thread stands back after another one took the position that it wanted, in spins, before it looks again.
+const CONTENTION_SPINS: u32 = 16;
+/// For how long it goes on standing back if the other one took more than [`STREAM`] positions meanwhile, in spins: so
+/// that each of them gets through many values between two moves of the cache lines that both write.
+const STREAM_SPINS: u32 = 256;
+/// As many positions in a moment are taken by a thread that has more to do than one value.
+const STREAM: u64 = 2;
+/// After so many attempts a thread yields: by then there may be more threads than processors, and another one, of the
+/// other side perhaps, has use for this one.
+const CONTENTION_ATTEMPTS: u32 = 2;
+/// How many slots ahead a thread asks for the cache line that it will write. A locked instruction lets no later access
+/// begin before it has ended, so that without this each line would be waited for in full.
+const SLOTS_AHEAD: u64 = 4;
 
 // SAFETY: a value moves through a slot from the one thread that claimed its position for writing to the one that claimed
 // it for reading, ordered by the release store and the acquire load of the slot's mark or of a sole party's position.
@@ -231,6 +240,9 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     #[inline(always)]
     fn push_once<A: Access>(&self, access: A, cursor: &mut Cursor, tail: u64, value: T) -> Result<(), T> {
         let slot = self.tail.slot(tail);
+        if !A::EXCLUSIVE && !P::SOLE {
+            fetch_for_writing(self.tail.slot(tail + SLOTS_AHEAD));
+        }
         if !self.is_free(slot, tail, cursor)
             || !(P::SOLE || access.advance(&self.tail.position, tail, tail + 1).is_ok())
         {
@@ -283,6 +295,9 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     #[inline(always)]
     fn pop_once<A: Access>(&self, access: A, cursor: &mut Cursor, head: u64) -> Option<(u64, T)> {
         let slot = self.head.slot(head);
+        if !A::EXCLUSIVE && !C::SOLE {
+            fetch_for_writing(self.head.slot(head + SLOTS_AHEAD));
+        }
         if !self.is_written(slot, head, cursor)
             || !(C::SOLE || access.advance(&self.head.position, head, head + 1).is_ok())
         {
@@ -352,7 +367,7 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
         let head = self.head.position.load(Ordering::Acquire);
         let now = self.tail.position.load(Ordering::Relaxed);
         if now != tail {
-            return Some(contended(&self.tail.position, attempts));
+            return Some(contended(&self.tail.position, now, attempts));
         }
         // The tail stood here when the head was read, so this is how many values were inside.
         if tail - head >= self.tail.capacity {
@@ -370,7 +385,7 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             let now = self.head.position.load(Ordering::Relaxed);
             // A slot that is ahead of this position was seen after another consumer moved the head.
             if now != head {
-                return Some(contended(&self.head.position, attempts));
+                return Some(contended(&self.head.position, now, attempts));
             }
         } else {
             // A sole consumer that catches up with the producers again and again looks only after a moment, once each time:
@@ -399,6 +414,17 @@ impl<T, P: Side, C: Side> Drop for Ring<T, P, C> {
     }
 }
 
+/// Has the cache line of a place brought here, to be written soon. A hint: nothing depends on it.
+#[inline(always)]
+fn fetch_for_writing<T>(place: &T) {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    // SAFETY: reads and writes nothing; processors that do not know the instruction take it for none.
+    unsafe {
+        std::arch::asm!("prefetchw byte ptr [{}]", in(reg) place, options(nostack, preserves_flags));
+    }
+    let _ = place;
+}
+
 fn spin(times: u32) {
     if cfg!(loom) {
         return;
@@ -408,10 +434,16 @@ fn spin(times: u32) {
     }
 }
 
-/// Lets the thread that took a position get on with its work, longer each time, and reads the position again.
-fn contended(position: &AtomicU64, attempts: &mut u32) -> u64 {
-    let (first, most) = CONTENTION_SPINS_LOG2;
-    spin(1 << (first + *attempts).min(most));
+/// Lets the thread that took a position get on with its work, and reads the position again. `taken` is where it was found.
+fn contended(position: &AtomicU64, taken: u64, attempts: &mut u32) -> u64 {
+    if *attempts < CONTENTION_ATTEMPTS {
+        spin(CONTENTION_SPINS);
+        if position.load(Ordering::Relaxed) - taken > STREAM {
+            spin(STREAM_SPINS);
+        }
+    } else {
+        yield_now();
+    }
     *attempts += 1;
     position.load(Ordering::Relaxed)
 }

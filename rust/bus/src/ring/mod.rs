@@ -73,13 +73,16 @@ struct Cursor {
     /// The position up to which the sole party of the other side was last seen to have come: below it a producer may write,
     /// a consumer may read.
     limit: u64,
-    /// Where a sole consumer last caught up with the producers.
+    /// Where a party that is alone on its side last caught up with the other side.
     caught_up: u64,
 }
 
-/// For how long a sole consumer that has caught up lets values gather, in spins.
-const GATHER_SPINS: u32 = 8;
-/// As many values in a run have gathered by themselves.
+/// For how long a party that is alone on its side and has caught up lets values, or room, gather before it looks again, in
+/// spins: after a run of fewer than [`SHORT_RUN`], which may be all that comes, and after a longer one.
+const GATHER_SPINS: (u32, u32) = (8, 32);
+/// Values that come one by one make no longer run than this.
+const SHORT_RUN: u64 = 4;
+/// As many in a run have gathered by themselves; in a small ring a quarter of what it holds.
 const GATHERED: u64 = 256;
 /// For how long a thread stands back after another one took the position that it wanted, in spins, before it looks again.
 const CONTENTION_SPINS: u32 = 16;
@@ -343,10 +346,19 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     #[inline(always)]
     fn is_free(&self, slot: &Slot<T, P::With<C>>, tail: u64, cursor: &mut Cursor) -> bool {
         if C::SOLE {
-            return tail < cursor.limit || self.room_after(tail, cursor) > 0;
+            return tail < cursor.limit || self.room_gathered_after(tail, cursor) > 0;
         }
         // Where the capacity is not the number of slots, a free slot does not yet mean that there is room.
         slot.mark.get() == tail && (self.tail.capacity > self.tail.mask || self.room_after(tail, cursor) > 0)
+    }
+
+    /// As `room_after`, of which a sole producer lets some gather.
+    #[inline(always)]
+    fn room_gathered_after(&self, tail: u64, cursor: &mut Cursor) -> u64 {
+        if P::SOLE {
+            cursor.caught_up = gather(cursor.caught_up, tail, self.tail.capacity);
+        }
+        self.room_after(tail, cursor)
     }
 
     /// How many values the capacity allows from position `tail` on, by the head as it is now.
@@ -388,12 +400,7 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
                 return Some(contended(&self.head.position, now, attempts));
             }
         } else {
-            // A sole consumer that catches up with the producers again and again looks only after a moment, once each time:
-            // otherwise it takes the cache line from them for every few values, which costs both sides more.
-            if (1..GATHERED).contains(&(head - cursor.caught_up)) {
-                spin(GATHER_SPINS);
-            }
-            cursor.caught_up = head;
+            cursor.caught_up = gather(cursor.caught_up, head, self.head.capacity);
         }
         if P::SOLE {
             cursor.limit = self.tail.position.load(Ordering::Acquire);
@@ -432,6 +439,18 @@ fn spin(times: u32) {
     for _ in 0..times {
         spin_loop();
     }
+}
+
+/// A sole party that catches up with the other side again and again looks only after a moment, once each time: otherwise it
+/// takes the cache line from the other for every few values, which costs both sides more. Gives where it has caught up now.
+#[cold]
+#[inline(never)]
+fn gather(caught_up: u64, position: u64, capacity: u64) -> u64 {
+    let run = position - caught_up;
+    if (1..GATHERED.min(capacity / 4)).contains(&run) {
+        spin(if run < SHORT_RUN { GATHER_SPINS.0 } else { GATHER_SPINS.1 });
+    }
+    position
 }
 
 /// Lets the thread that took a position get on with its work, and reads the position again. `taken` is where it was found.

@@ -419,11 +419,14 @@ fn two_to_two<T: Value>(capacity: usize) -> Vec<Party> {
     }
 }
 
+/// A shape by its name: for a capacity, whoever has that shape.
+type Shape = (&'static str, fn(usize) -> Vec<Party>);
+
 /// A case by its name, with whoever has that shape.
 type Case = (String, Vec<Party>);
 
 fn cases<T: Value>() -> Vec<Case> {
-    let shapes: [(&str, fn(usize) -> Vec<Party>); 5] = [
+    let shapes: [Shape; 5] = [
         ("1-1", one_to_one::<T>),
         ("1-1 in batches", one_to_one_in_batches::<T>),
         ("2-1", two_to_one::<T>),
@@ -529,7 +532,9 @@ fn main() {
         eprintln!("figures of a debug build would be false: run `cargo bench`");
         std::process::exit(2);
     }
-    println!("| case | ours, ns | best peer, ns | ratio | least | most | peer |\n|---|---:|---:|---:|---:|---:|---|");
+    println!(
+        "| case | ours, ns | best peer, ns | ratio | least | most | our way | peer |\n|---|---:|---:|---:|---:|---:|---|---|"
+    );
     for (name, parties) in std::iter::once(one_thread()).chain(cases::<u64>()).chain(cases::<Pair>()) {
         if !words.iter().all(|word| name.contains(word.as_str())) {
             continue;
@@ -552,12 +557,13 @@ fn main() {
         let ratios: Vec<_> = times[ours].iter().zip(&times[peer]).map(|(ours, peer)| peer / ours).collect();
         let time = |index: usize| median(times[index].iter().copied());
         println!(
-            "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {} |",
+            "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {} | {} |",
             time(ours),
             time(peer),
             median(ratios.iter().copied()),
             ratios.iter().copied().fold(f64::INFINITY, f64::min),
             ratios.iter().copied().fold(0.0, f64::max),
+            parties[ours].name,
             parties[peer].name,
         );
         if all {

@@ -6,10 +6,10 @@
 //! the fastest. Threads are placed alike for everybody: producers on the processors from the first on, consumers from the
 //! last on.
 //!
-//! Everybody waits in the same way when the queue is full or empty: 16 looks with a spin hint between them, then a yield
-//! for each; where threads outnumber the processors, a yield for each look, which is best for all. Who has blocking calls of its own is there with those as well, marked "own waiting"; who has
-//! several ways to hand over values is there with each of them. The fastest of each party counts. Every value that is
-//! received enters a sum that is checked.
+//! Everybody waits in the same two ways when the queue is full or empty: by 16 looks with a spin hint between them and then
+//! a yield for each, or, marked "yielding", by a yield for each look from the first on. Who has blocking calls of its own is
+//! there with those as well, marked "own waiting"; who has several ways to hand over values is there with each of them. The
+//! fastest of each party counts. Every value that is received enters a sum that is checked.
 //!
 //! Words choose cases whose name has all of them: `-- "1-1" "8 B"`. `--rounds N` and `--values N` say how much is run;
 //! `--all` prints everybody's figures, `--party WORD` runs only those whose name has the word, to look at with a profiler. Without `--bench`, as a test runs it, it moves few values once and checks them.
@@ -254,10 +254,13 @@ fn stay_on(processor: usize) {
 
 /// Moves `values` from the producers to the consumers, each in a thread of its own: how long from the first that began
 /// to the last that ended.
-fn transfer<T: Value>(values: u64, producers: Vec<impl Send1<T>>, consumers: Vec<impl Receive<T>>) -> Duration {
+fn transfer<T: Value>(
+    values: u64,
+    spins: u32,
+    producers: Vec<impl Send1<T>>,
+    consumers: Vec<impl Receive<T>>,
+) -> Duration {
     let processors = std::thread::available_parallelism().unwrap().get();
-    // Who waits for a thread that has no processor gets it none by looking.
-    let spins = if producers.len() + consumers.len() > processors { 0 } else { 16 };
     let each = values / producers.len() as u64;
     let (left, stops) = (AtomicUsize::new(producers.len()), consumers.len());
     let expected = producers.len() as u64 * (each * (each + 1) / 2);
@@ -316,7 +319,23 @@ fn transfer<T: Value>(values: u64, producers: Vec<impl Send1<T>>, consumers: Vec
 /// Somebody's way to move so many values.
 struct Party {
     name: &'static str,
-    run: Box<dyn Fn(u64) -> Duration>,
+    /// Whether it waits as everybody does, and not in its own way.
+    waits: bool,
+    run: Box<dyn Fn(u64, u32) -> Duration>,
+}
+
+/// A party and for how many looks it spins before it yields.
+struct Way<'a> {
+    party: &'a Party,
+    name: String,
+    spins: u32,
+}
+
+fn ways(parties: &[Party]) -> Vec<Way<'_>> {
+    let spinning = parties.iter().map(|party| Way { party, name: party.name.into(), spins: 16 });
+    let waiting = parties.iter().filter(|party| party.waits);
+    let yielding = waiting.map(|party| Way { party, name: format!("{}, yielding", party.name), spins: 0 });
+    spinning.chain(yielding).collect()
 }
 
 /// What the names of our own ways begin with.
@@ -324,9 +343,9 @@ const OURS: &str = "chronofabric";
 
 macro_rules! parties {
     ($($name:literal: $producers:expr => $consumers:expr, $make:pat = $made:expr;)*) => {
-        vec![$(Party { name: $name, run: Box::new(move |values| {
+        vec![$(Party { name: $name, waits: !$name.contains("own waiting"), run: Box::new(move |values, spins| {
             let $make = $made;
-            transfer::<T>(values, $producers.into(), $consumers.into())
+            transfer::<T>(values, spins, $producers.into(), $consumers.into())
         }) }),*]
     };
 }
@@ -443,12 +462,12 @@ fn cases<T: Value>() -> Vec<Case> {
 /// One thread that pushes and pops 64 values again and again.
 fn one_thread() -> Case {
     fn party(name: &'static str, bursts: impl Fn(u64) -> u64 + 'static) -> Party {
-        let run = move |values| {
+        let run = move |values, _spins| {
             let begin = Instant::now();
             assert_eq!(bursts(values / 64), values / 64 * 64);
             begin.elapsed()
         };
-        Party { name, run: Box::new(run) }
+        Party { name, waits: false, run: Box::new(run) }
     }
     let value = || std::hint::black_box(Pair::new(1));
     // SAFETY: one thread.
@@ -490,7 +509,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 /// Runs everybody once a round and gives each one's nanoseconds for a value, round by round; nothing for those that were
 /// left out.
-fn rounds(parties: &[Party], rounds: usize, values: u64) -> Vec<Vec<f64>> {
+fn rounds(parties: &[Way<'_>], rounds: usize, values: u64) -> Vec<Vec<f64>> {
     const LOOK_AFTER: usize = 3;
     const FAR: f64 = 1.6;
     let mut times = vec![Vec::new(); parties.len()];
@@ -504,7 +523,8 @@ fn rounds(parties: &[Party], rounds: usize, values: u64) -> Vec<Vec<f64>> {
         }
         let begin = round % present.len();
         for index in present[begin..].iter().chain(&present[..begin]) {
-            times[*index].push((parties[*index].run)(values).as_secs_f64() * 1e9 / values as f64);
+            times[*index]
+                .push((parties[*index].party.run)(values, parties[*index].spins).as_secs_f64() * 1e9 / values as f64);
         }
     }
     times
@@ -539,9 +559,12 @@ fn main() {
         if !words.iter().all(|word| name.contains(word.as_str())) {
             continue;
         }
+        let parties = ways(&parties);
         if let Some(only) = &only {
             for party in parties.iter().filter(|party| party.name.contains(only.as_str())) {
-                let time = median((0..count).map(|_| (party.run)(values).as_secs_f64() * 1e9 / values as f64));
+                let time = median(
+                    (0..count).map(|_| (party.party.run)(values, party.spins).as_secs_f64() * 1e9 / values as f64),
+                );
                 println!("{time:8.2}  {name}, {}", party.name);
             }
             continue;

@@ -246,7 +246,7 @@ pub struct Topic<P: Payload> {
 
 /// After how many events of a topic its publisher looks whether somebody waits for its turn to receive them. Their cells
 /// are then still in the caches.
-pub const BURST: u64 = 8192;
+pub const BURST: u64 = 16_384;
 
 impl<P: Payload> std::fmt::Debug for Topic<P> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

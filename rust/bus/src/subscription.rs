@@ -581,7 +581,7 @@ impl<P: Payload> Subscription<P> {
             && let Some(queue) = normal
             && let Some((position, item)) = queue.pop(access)
         {
-            if A::EXCLUSIVE {
+            if A::EXCLUSIVE && item.is_share() {
                 queue.fetch_ahead(AHEAD);
             }
             self.return_credit(queue);
@@ -723,9 +723,17 @@ impl<P: Payload> Subscription<P> {
     /// Credits go back to waiting publishers most of a ring at a time, so that one wake-up serves many events. Without a fence:
     /// who waits for room looks for it every millisecond as well, so a wake-up that crosses with its registration is only
     /// late, and that costs less than a fence an event.
-    #[inline]
+    #[inline(always)]
     fn return_credit(&self, queue: &Queue<P>) {
-        if self.space.is_armed() && has_credit(queue) {
+        if self.space.is_armed() {
+            self.return_credit_to_waiting(queue);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn return_credit_to_waiting(&self, queue: &Queue<P>) {
+        if has_credit(queue) {
             self.space.wake_all();
         }
     }

@@ -46,9 +46,15 @@ impl<P: Payload> From<Share<P>> for Item<P> {
 }
 
 impl<P: Payload> Item<P> {
+    /// Whether it has a cell.
+    #[inline(always)]
+    pub(super) fn is_share(&self) -> bool {
+        matches!(self, Self::Share(_))
+    }
+
     /// How many events it is.
     #[inline(always)]
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         match self {
             Self::Plain(_) => 1,
             Self::Share(share) => share.len(),
@@ -256,9 +262,11 @@ impl<P: Payload> Queue<P> {
     fn pop_front(&self, access: impl Access, limit: usize) -> Option<(u64, Item<P>)> {
         let popped = self.popped_beyond.load(Ordering::Relaxed);
         let (position, item, whole) = self.ring.pop_part(access, |item| item.take_front(limit))?;
-        let beyond = item.len() as u64 - u64::from(whole);
-        if beyond > 0 {
-            self.popped_beyond.store(popped.wrapping_add(beyond), Ordering::Release);
+        if let Item::Share(share) = &item {
+            let beyond = share.len() as u64 - u64::from(whole);
+            if beyond > 0 {
+                self.popped_beyond.store(popped.wrapping_add(beyond), Ordering::Release);
+            }
         }
         Some((position.wrapping_add(popped), item))
     }

@@ -78,6 +78,7 @@ impl<P: Payload> Bus<P> {
                 clock,
                 closed: AtomicBool::new(false),
                 retention: Retention::new(options.retained_bytes_max),
+                topics: Arc::default(),
             }),
             registry: Mutex::new(Registry {
                 topics: HashMap::new(),
@@ -131,6 +132,7 @@ impl<P: Payload> Bus<P> {
         let taps: Vec<_> =
             registry.factories.iter().filter_map(|(id, factory)| Some((*id, factory.tap(&info)?))).collect();
         let route = Route::new(subscriptions, taps.iter().map(|(_, tap)| Arc::clone(tap)).collect(), false, false);
+        self.core.topics.keep(&info);
         let topic = Arc::new(Topic::new(info, Arc::clone(&self.core), route));
         if let Some(rule) = registry.rules.of(name) {
             topic.set_retention(&self.core.retention, rule, &mut Victims::new());
@@ -160,6 +162,7 @@ impl<P: Payload> Bus<P> {
         filters: Filters<P>,
     ) -> Result<Arc<Subscription<P>>, BusError> {
         let subscription = Arc::new(Subscription::filtered(pattern, options, filters, self.core.source.clone())?);
+        subscription.keep(&self.core.topics);
         // Dropped when nothing is locked any more: what topics keep and finds no room, or is not wanted.
         let (mut judged, mut unwanted, mut victims) = (Judged::new(), Vec::new(), Victims::new());
         for round in 1.. {

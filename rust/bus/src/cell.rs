@@ -470,15 +470,27 @@ impl<P: Payload> Share<P> {
         Some(Self { cell: self.cell, span: Span::new(self.span.first() + place as u32, 1) })
     }
 
-    /// Pushes its events into a ring, as many as there is room for; the others come back.
-    pub(crate) fn push_into(self, access: impl Access, ring: &Ring<Self>) -> Result<(), Self> {
+    /// Pushes each of its events into a ring, as many as there is room for, but at most `most`; the others come back.
+    pub(crate) fn push_into<T: From<Self>>(self, access: impl Access, ring: &Ring<T>, most: usize) -> Result<(), Self> {
         let Self { cell, span } = *ManuallyDrop::new(self);
-        let place = |index: usize| Self { cell, span: Span::new(span.first() + index as u32, 1) };
-        let pushed = ring.push_many(access, span.count() as usize, place) as u32;
+        let place = |index: usize| T::from(Self { cell, span: Span::new(span.first() + index as u32, 1) });
+        let pushed = ring.push_many(access, most.min(span.count() as usize), place) as u32;
         if pushed == span.count() {
             return Ok(());
         }
         Err(Self { cell, span: Span::new(span.first() + pushed, span.count() - pushed) })
+    }
+
+    /// Its first `count` events, where it has more; it keeps the others.
+    #[inline(always)]
+    pub(crate) fn take_front(&mut self, count: usize) -> Option<Self> {
+        let (span, count) = (self.span, count as u32);
+        if span.count() <= count {
+            return None;
+        }
+        debug_assert!(count > 0);
+        self.span = Span::new(span.first() + count, span.count() - count);
+        Some(Self { cell: self.cell, span: Span::new(span.first(), count) })
     }
 
     /// Its first events, and the others; it must have more than those.

@@ -7,7 +7,7 @@ use crate::ring::{Access, Concurrent};
 use crate::snapshot::Snapshot;
 use crate::subscription::{Offer, Subscription};
 use crate::sync::full_fence;
-use crate::topic::TopicInfo;
+use crate::topic::{TopicInfo, Topics};
 use crate::{PRIORITY_NORMAL, Victims};
 use chronofabric_clock::{HybridLogicalClock, Stamp, TimeSource};
 use smallvec::SmallVec;
@@ -170,7 +170,8 @@ impl<P: Payload> Outcome<P> {
     }
 }
 
-/// A publish that left something to see to.
+/// A publish that left something to see to. Boxed wherever it may be absent: making room for it, or copying it, would cost more
+/// than a publish that leaves nothing.
 #[derive(Debug)]
 pub struct Unfinished<P: Payload> {
     /// Why nobody has received the event, where that is so.
@@ -180,18 +181,21 @@ pub struct Unfinished<P: Payload> {
 }
 
 impl<P: Payload> Unfinished<P> {
-    fn outcome(place: &mut Option<Self>) -> &mut Outcome<P> {
-        let new = || Self { published: Ok(()), outcome: Outcome::default() };
+    #[cold]
+    fn outcome(place: &mut Option<Box<Self>>) -> &mut Outcome<P> {
+        let new = || Box::new(Self { published: Ok(()), outcome: Outcome::default() });
         &mut place.get_or_insert_with(new).outcome
     }
 
-    fn unless_settled(self) -> Option<Self> {
+    #[cold]
+    #[inline(never)]
+    fn unless_settled(self: Box<Self>) -> Option<Box<Self>> {
         (self.published.is_err() || !self.outcome.is_settled()).then_some(self)
     }
 
     #[cold]
-    fn failed(error: Box<BusError>) -> Option<Self> {
-        Some(Self { published: Err(error), outcome: Outcome::default() })
+    fn failed(error: Box<BusError>) -> Option<Box<Self>> {
+        Some(Box::new(Self { published: Err(error), outcome: Outcome::default() }))
     }
 }
 
@@ -202,7 +206,7 @@ fn offer_unusually<P: Payload>(
     subscription: &Arc<Subscription<P>>,
     share: Share<P>,
     priority: u8,
-    unfinished: &mut Option<Unfinished<P>>,
+    unfinished: &mut Option<Box<Unfinished<P>>>,
 ) {
     let outcome = Unfinished::outcome(unfinished);
     if let Offer::Full(rest) = subscription.offer(access, share, priority, &mut outcome.victims) {
@@ -217,6 +221,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<HybridLogicalClock>,
     pub(crate) closed: AtomicBool,
     pub(crate) retention: Retention,
+    pub(crate) topics: Arc<Topics>,
 }
 
 /// A topic of a bus; publishers hold it.
@@ -241,7 +246,7 @@ pub struct Topic<P: Payload> {
 
 /// After how many events of a topic its publisher looks whether somebody waits for its turn to receive them. Their cells
 /// are then still in the caches.
-pub const BURST: u64 = 8192;
+pub const BURST: u64 = 16_384;
 
 impl<P: Payload> std::fmt::Debug for Topic<P> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -358,7 +363,7 @@ impl<P: Payload> Topic<P> {
     // Always inlined, with what it calls: an event that is passed through memory piece by piece and read back as a whole
     // stalls on store forwarding, which costs more than everything else here.
     #[inline(always)]
-    pub fn publish_payload<A: Access>(&self, access: A, payload: P, priority: u8) -> Option<Unfinished<P>> {
+    pub fn publish_payload<A: Access>(&self, access: A, payload: P, priority: u8) -> Option<Box<Unfinished<P>>> {
         let Some(route) = self.route_exclusively::<A>() else {
             return self.publish_unusually(access, payload, priority);
         };
@@ -375,8 +380,7 @@ impl<P: Payload> Topic<P> {
         let mut unfinished = None;
         // One subscription goes straight through: what is kept for several would be kept in memory.
         if let [subscription] = &*route.subscriptions {
-            let share = Share::new(access, &self.info, parts);
-            if let Err(share) = subscription.offer_plainly(access, share, priority) {
+            if let Err(share) = subscription.offer_alone(access, &self.info, parts) {
                 offer_unusually(access, subscription, share, priority, &mut unfinished);
             }
             if burst || subscription.wants_settling() {
@@ -386,7 +390,7 @@ impl<P: Payload> Topic<P> {
             self.push_to_several(access, route, parts, &mut unfinished);
             route.settle_unusually(burst, &mut unfinished);
         }
-        unfinished
+        unfinished.and_then(Unfinished::unless_settled)
     }
 
     #[inline(never)]
@@ -395,7 +399,7 @@ impl<P: Payload> Topic<P> {
         access: impl Access,
         route: &Route<P>,
         parts: Parts<P>,
-        unfinished: &mut Option<Unfinished<P>>,
+        unfinished: &mut Option<Box<Unfinished<P>>>,
     ) {
         let priority = parts.priority;
         let mut shares = Shares::new(access, &self.info, parts, 1, route.subscriptions.len());
@@ -412,7 +416,7 @@ impl<P: Payload> Topic<P> {
 
     #[cold]
     #[inline(never)]
-    fn publish_unusually(&self, access: impl Access, payload: P, priority: u8) -> Option<Unfinished<P>> {
+    fn publish_unusually(&self, access: impl Access, payload: P, priority: u8) -> Option<Box<Unfinished<P>>> {
         let payload = match self.publish_at_a_glance(access, payload, priority) {
             Ok(unfinished) => return unfinished,
             Err(payload) => payload,
@@ -421,7 +425,7 @@ impl<P: Payload> Topic<P> {
         let published = self.refuse_closed().and_then(|()| {
             self.publish_shared(NewEvent { priority, ..NewEvent::new(payload) }, &mut outcome).map(drop)
         });
-        Unfinished { published, outcome }.unless_settled()
+        Box::new(Unfinished { published, outcome }).unless_settled()
     }
 
     /// Publishes the events of a batch in one step: a payload that has as many parts. Their stamps follow one another; all else

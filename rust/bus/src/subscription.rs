@@ -4,13 +4,13 @@
 //! publisher wait. Rings are made when their priority is first used.
 
 use crate::books::{Books, Ledger, Reason};
-use crate::cell::{Payload, Share};
+use crate::cell::{Contents, Parts, Payload, Share};
 use crate::error::BusError;
 use crate::histogram::{Histogram, Percentiles};
-use crate::ring::{Access, Concurrent, Exclusive, Ring};
+use crate::ring::{Access, Concurrent, Exclusive};
 use crate::signal::{Signal, Wake};
 use crate::sync::{full_fence, lock};
-use crate::topic::Pattern;
+use crate::topic::{Pattern, TopicInfo, Topics};
 use crate::{PRIORITIES, PRIORITY_NORMAL, Victims};
 use chronofabric_clock::TimeSource;
 use std::collections::VecDeque;
@@ -22,6 +22,8 @@ mod dead;
 mod filter;
 mod late;
 mod options;
+#[allow(unsafe_code)]
+mod queue;
 mod retained;
 mod urgent;
 
@@ -32,6 +34,7 @@ pub(crate) use filter::Filter;
 pub use filter::{ContentFilter, Failures, Filters, Judgement, Predicate, RateLimit};
 use late::Reading;
 pub use options::{CAPACITY_MAX, Late, Order, Overflow, SubscriptionOptions};
+use queue::{Item, Queue};
 use urgent::Urgent;
 
 /// How many events of a priority are timed one by one before only every sixty-fourth is.
@@ -112,7 +115,7 @@ struct Front {
 pub struct Subscription<P: Payload> {
     front: Front,
     // In here and not in boxes, whose addresses would have to be fetched first.
-    rings: [OnceLock<Ring<Share<P>>>; PRIORITIES],
+    queues: [OnceLock<Queue<P>>; PRIORITIES],
     space: Signal,
     /// The thread that received last: what it is told by, and its number; zero for none.
     receiver_token: AtomicU64,
@@ -131,6 +134,8 @@ pub struct Subscription<P: Payload> {
     filter: Option<Box<Filter<P>>>,
     options: SubscriptionOptions,
     pattern: Pattern,
+    /// Those of its bus, from the time on when routes lead to it. After the queues: what waits there refers to them.
+    topics: OnceLock<Arc<Topics>>,
 }
 
 impl<P: Payload> Subscription<P> {
@@ -178,7 +183,7 @@ impl<P: Payload> Subscription<P> {
         let urgent = (options.order == Order::Deadline).then(Box::default);
         let order = if causal.is_some() { CAUSAL } else { 0 } | if urgent.is_some() { URGENT } else { 0 };
         Ok(Self {
-            rings: std::array::from_fn(|_| OnceLock::new()),
+            queues: std::array::from_fn(|_| OnceLock::new()),
             front: Front {
                 state: AtomicU8::new(order | measured | asked | timely),
                 // Where there are no rings, so that receivers always look.
@@ -199,6 +204,7 @@ impl<P: Payload> Subscription<P> {
             filter,
             options,
             pattern,
+            topics: OnceLock::new(),
         })
     }
 
@@ -246,7 +252,7 @@ impl<P: Payload> Subscription<P> {
     pub fn pending(&self) -> usize {
         let urgent = self.urgent().map_or(0, Urgent::len);
         let apart = self.ledger.held() + self.ledger.deferred();
-        self.rings().map(Ring::len).sum::<usize>() + urgent + apart as usize
+        self.queues().map(Queue::len).sum::<usize>() + urgent + apart as usize
     }
 
     /// How many events were ever taken out, whatever became of them.
@@ -259,7 +265,7 @@ impl<P: Payload> Subscription<P> {
         let held = || self.causal().is_some_and(Causal::is_ready);
         let urgent = || self.urgent().is_some_and(|urgent| urgent.len() > 0);
         let due = || self.filter.as_ref().is_some_and(|filter| filter.is_due());
-        let ready = || self.rings().any(Ring::is_ready) || held() || urgent() || due();
+        let ready = || self.queues().any(Queue::is_ready) || held() || urgent() || due();
         self.is_closed() || (!self.is_paused() && ready())
     }
 
@@ -280,7 +286,7 @@ impl<P: Payload> Subscription<P> {
 
     /// How many events were ever taken out, and put in.
     fn positions(&self) -> (u64, u64) {
-        let all = self.rings().map(Ring::positions).chain(self.urgent().map(Urgent::positions));
+        let all = self.queues().map(Queue::positions).chain(self.urgent().map(Urgent::positions));
         all.fold((0, 0), |sum, (head, tail)| (sum.0 + head, sum.1 + tail))
     }
 
@@ -298,19 +304,30 @@ impl<P: Payload> Subscription<P> {
 
     /// From now on it is used by those too who do not hold the lock that exclusive access stands for. The caller holds it.
     pub(crate) fn set_shared(&self) {
+        if self.is_shared() {
+            return;
+        }
         self.front.state.fetch_or(SHARED, Ordering::Relaxed);
+        self.queues().for_each(Queue::spread);
+        // While it spread, there may have seemed to be nothing.
+        self.front.items.notify();
     }
 
-    fn rings(&self) -> impl Iterator<Item = &Ring<Share<P>>> {
-        self.rings.iter().rev().filter_map(OnceLock::get)
+    /// Keeps the topics of its bus as long as it lives.
+    pub(crate) fn keep(&self, topics: &Arc<Topics>) {
+        self.topics.get_or_init(|| Arc::clone(topics));
+    }
+
+    fn queues(&self) -> impl Iterator<Item = &Queue<P>> {
+        self.queues.iter().rev().filter_map(OnceLock::get)
     }
 
     #[inline(always)]
-    fn ring(&self, priority: u8) -> &Ring<Share<P>> {
+    fn queue(&self, priority: u8) -> &Queue<P> {
         let level = usize::from(priority).min(PRIORITIES - 1);
-        self.rings[level].get_or_init(|| {
+        self.queues[level].get_or_init(|| {
             self.front.used.fetch_or(1 << level, Ordering::Release);
-            Ring::new(self.options.capacity)
+            Queue::new(self.options.capacity, level as u8)
         })
     }
 
@@ -338,9 +355,27 @@ impl<P: Payload> Subscription<P> {
     /// The event, which is to be offered in the general way.
     #[inline(always)]
     pub(crate) fn offer_plainly(&self, access: impl Access, event: Share<P>, priority: u8) -> Result<(), Share<P>> {
-        match self.rings.get(usize::from(priority)).and_then(OnceLock::get) {
-            Some(ring) => ring.push_with(access, event),
+        match self.queues.get(usize::from(priority)).and_then(OnceLock::get) {
+            Some(queue) => queue.push(access, event, false),
             None => Err(event),
+        }
+    }
+
+    /// As [`Subscription::offer_plainly`] for an event with nothing but a payload that nobody else receives.
+    ///
+    /// # Errors
+    /// The event, which is to be offered in the general way.
+    #[inline(always)]
+    pub(crate) fn offer_alone(
+        &self,
+        access: impl Access,
+        topic: &Arc<TopicInfo>,
+        parts: Parts<P>,
+    ) -> Result<(), Share<P>> {
+        let priority = parts.priority;
+        match self.queues.get(usize::from(priority)).and_then(OnceLock::get) {
+            Some(queue) => queue.push_plain(access, topic, parts),
+            None => Err(Share::new(access, topic, parts)),
         }
     }
 
@@ -350,8 +385,13 @@ impl<P: Payload> Subscription<P> {
         if self.front.state.load(Ordering::Relaxed) & (MEASURED | URGENT) != 0 {
             return self.try_push_unusually(access, share, priority);
         }
-        let ring = self.ring(priority);
-        if share.len() == 1 { ring.push_with(access, share) } else { share.push_into(access, ring) }
+        self.queue(priority).push(access, share, self.takes_batches_whole(access))
+    }
+
+    /// Whether a batch may lie in one place: everybody who takes part holds the lock, and nobody asks for each event by itself.
+    #[inline(always)]
+    fn takes_batches_whole<A: Access>(&self, _access: A) -> bool {
+        A::EXCLUSIVE && self.front.state.load(Ordering::Relaxed) & !(PAUSED | CLOSED) == 0
     }
 
     /// As [`Subscription::try_push`] where there are no rings, or bytes are counted: then events are not published in batches.
@@ -360,7 +400,7 @@ impl<P: Payload> Subscription<P> {
         if let Some(urgent) = self.urgent() {
             return self.push_urgent(urgent, event);
         }
-        let ring = self.ring(priority);
+        let queue = self.queue(priority);
         let limit = self.options.capacity_bytes.unwrap_or(usize::MAX);
         let bytes = event.payload().map_or(0, Payload::bytes);
         // Reserved first, so that several publishers together cannot pass the bound.
@@ -368,7 +408,7 @@ impl<P: Payload> Subscription<P> {
             self.bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(event);
         }
-        ring.push_with(access, event).inspect_err(|_| {
+        queue.push(access, event, false).inspect_err(|_| {
             self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         })
     }
@@ -420,12 +460,12 @@ impl<P: Payload> Subscription<P> {
     /// Drops the event that makes room for one of `priority`: the oldest of its own priority; where the bound in bytes is what
     /// is exceeded and its own priority has none, the oldest of the least urgent.
     fn make_room(&self, access: impl Access, priority: u8, victims: &mut Victims<P>) {
-        let own = self.ring(priority);
+        let own = self.queue(priority);
         let holding = self.causal().map(Causal::hold);
         let evicted = if own.len() >= own.capacity() || self.options.capacity_bytes.is_none() {
-            own.pop_with(access)
+            own.pop_share(access)
         } else {
-            self.rings.iter().filter_map(OnceLock::get).find_map(|ring| ring.pop_with(access))
+            self.queues.iter().filter_map(OnceLock::get).find_map(|queue| queue.pop_share(access))
         };
         if let Some((_, victim)) = evicted {
             self.release_bytes(&victim);
@@ -489,7 +529,7 @@ impl<P: Payload> Subscription<P> {
 
     /// Whether there is room for one event more, as far as their number goes.
     pub(crate) fn has_room(&self, priority: u8) -> bool {
-        let len = self.urgent().map_or_else(|| self.ring(priority).len(), Urgent::len);
+        let len = self.urgent().map_or_else(|| self.queue(priority).len(), Urgent::len);
         self.options.capacity_bytes.is_some() || len < self.options.capacity
     }
 
@@ -497,7 +537,7 @@ impl<P: Payload> Subscription<P> {
     pub(crate) fn has_credit(&self, priority: u8) -> bool {
         match self.urgent() {
             Some(urgent) => self.has_credit_urgent(urgent),
-            None => has_credit(self.ring(priority)),
+            None => has_credit(self.queue(priority)),
         }
     }
 
@@ -506,7 +546,8 @@ impl<P: Payload> Subscription<P> {
         &self.space
     }
 
-    /// Takes the next event, the most urgent priority first. `receiver` is the thread that asks; `now_ns` is read only for the events whose waiting time is recorded.
+    /// Takes the next event, the most urgent priority first. `receiver` is the thread that asks; `now_ns` is read only for the
+    /// events whose waiting time is recorded.
     #[inline(always)]
     pub fn try_receive<A: Access>(
         &self,
@@ -514,27 +555,45 @@ impl<P: Payload> Subscription<P> {
         receiver: Receiver,
         now_ns: impl FnOnce() -> i64,
     ) -> Option<Share<P>> {
+        self.take(access, receiver, now_ns).map(|item| item.into_share(access, PRIORITY_NORMAL))
+    }
+
+    /// As [`Subscription::try_receive`] for who wants what the event carries, and nothing else of it; where others may refer to
+    /// the event, it comes instead.
+    #[inline(always)]
+    pub fn try_receive_contents<A: Access>(
+        &self,
+        access: A,
+        receiver: Receiver,
+        now_ns: impl FnOnce() -> i64,
+    ) -> Option<Result<Contents<P>, Share<P>>> {
+        self.take(access, receiver, now_ns).map(|item| item.into_contents(access))
+    }
+
+    /// The next event; without a cell only where its priority is the normal one.
+    #[inline(always)]
+    fn take<A: Access>(&self, access: A, receiver: Receiver, now_ns: impl FnOnce() -> i64) -> Option<Item<P>> {
         // The short way: nothing out of the ordinary, and one priority in use, the normal one.
-        let normal = self.rings[usize::from(PRIORITY_NORMAL)].get();
+        let normal = self.queues[usize::from(PRIORITY_NORMAL)].get();
         if self.front.state.load(Ordering::Relaxed) == 0
             && self.front.used.load(Ordering::Acquire) == 1 << PRIORITY_NORMAL
             && self.receiver_token.load(Ordering::Relaxed) == receiver.token
-            && let Some(ring) = normal
-            && let Some((position, event)) = ring.pop_with(access)
+            && let Some(queue) = normal
+            && let Some((position, item)) = queue.pop(access)
         {
-            if A::EXCLUSIVE {
-                ring.look_ahead(position + AHEAD, Share::fetch);
+            if A::EXCLUSIVE && item.is_share() {
+                queue.fetch_ahead(AHEAD);
             }
-            self.return_credit(ring);
+            self.return_credit(queue);
             if is_timed(position) {
-                self.record_wait(&event, now_ns());
+                self.record_wait(item.entered_ns(), now_ns());
             }
-            return Some(event);
+            return Some(item);
         }
         if A::EXCLUSIVE && self.is_shared() {
-            return self.take_next(Concurrent, receiver, now_ns);
+            return self.take_next(Concurrent, receiver, now_ns).map(Item::Share);
         }
-        self.take_next(access, receiver, now_ns)
+        self.take_next(access, receiver, now_ns).map(Item::Share)
     }
 
     #[cold]
@@ -554,13 +613,13 @@ impl<P: Payload> Subscription<P> {
         while used != 0 {
             let level = 7 - used.leading_zeros();
             used &= !(1 << level);
-            let Some(ring) = self.rings[level as usize].get() else { continue };
-            while let Some((position, event)) = ring.pop_with(access) {
+            let Some(queue) = self.queues[level as usize].get() else { continue };
+            while let Some((position, event)) = queue.pop_share(access) {
                 self.release_bytes(&event);
-                self.return_credit(ring);
+                self.return_credit(queue);
                 let Some(event) = self.judge_lateness(access, event, &mut now, &mut victims) else { continue };
                 if is_timed(position) {
-                    self.record_wait(&event, now.ns());
+                    self.record_wait(event.entered_ns(), now.ns());
                 }
                 return Some(event);
             }
@@ -607,11 +666,11 @@ impl<P: Payload> Subscription<P> {
         while used != 0 && left > 0 {
             let level = 7 - used.leading_zeros();
             used &= !(1 << level);
-            let Some(ring) = self.rings[level as usize].get() else { continue };
+            let Some(queue) = self.queues[level as usize].get() else { continue };
             // A pop takes what is ready up to the end of one claim; what is ready after it is another claim's.
             loop {
                 let mut late = 0;
-                let count = ring.pop_many(access, left, |position, event| {
+                let count = queue.pop_many(access, left, |position, event| {
                     if measured {
                         self.release_bytes(&event);
                     }
@@ -619,8 +678,8 @@ impl<P: Payload> Subscription<P> {
                         late += 1;
                         return;
                     };
-                    if is_timed(position) {
-                        self.record_wait(&event, now.ns());
+                    for _ in (position..position + event.len() as u64).filter(|position| is_timed(*position)) {
+                        self.record_wait(event.entered_ns(), now.ns());
                     }
                     match &mut run {
                         Some(run) if run.is_followed_by(&event) => run.join(event),
@@ -632,7 +691,7 @@ impl<P: Payload> Subscription<P> {
                     break;
                 }
             }
-            self.return_credit(ring);
+            self.return_credit(queue);
         }
         taken.extend(run);
         taken
@@ -649,8 +708,8 @@ impl<P: Payload> Subscription<P> {
     }
 
     #[cold]
-    fn record_wait(&self, event: &Share<P>, now_ns: i64) {
-        self.latency.get_or_init(Histogram::default).record(now_ns - event.entered_ns());
+    fn record_wait(&self, entered_ns: i64, now_ns: i64) {
+        self.latency.get_or_init(Histogram::default).record(now_ns - entered_ns);
     }
 
     #[inline]
@@ -664,9 +723,17 @@ impl<P: Payload> Subscription<P> {
     /// Credits go back to waiting publishers most of a ring at a time, so that one wake-up serves many events. Without a fence:
     /// who waits for room looks for it every millisecond as well, so a wake-up that crosses with its registration is only
     /// late, and that costs less than a fence an event.
-    #[inline]
-    fn return_credit(&self, ring: &Ring<Share<P>>) {
-        if self.space.is_armed() && has_credit(ring) {
+    #[inline(always)]
+    fn return_credit(&self, queue: &Queue<P>) {
+        if self.space.is_armed() {
+            self.return_credit_to_waiting(queue);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn return_credit_to_waiting(&self, queue: &Queue<P>) {
+        if has_credit(queue) {
             self.space.wake_all();
         }
     }
@@ -687,8 +754,8 @@ impl<P: Payload> Subscription<P> {
 
     fn empty(&self, victims: &mut Victims<P>) {
         let mut holding = self.causal().map(Causal::hold);
-        for ring in self.rings() {
-            while let Some((_, event)) = ring.pop_settled() {
+        for queue in self.queues() {
+            while let Some(event) = queue.pop_settled(Concurrent) {
                 self.release_bytes(&event);
                 self.ledger.evict(self.reason_closed());
                 victims.push(event);
@@ -711,21 +778,27 @@ impl<P: Payload> Subscription<P> {
     /// given up meanwhile. Who uses the subscription without the lock could take a waiting event out while it is looked at:
     /// once there is such a party, only dead letters are looked at, whose own lock is held for moments and never while foreign
     /// code runs. What causal order holds back, and what debouncing keeps back, is left out.
-    pub fn look_at_own(&self, _access: Exclusive, mut look: impl FnMut(&Share<P>)) {
+    pub fn look_at_own(&self, _access: Exclusive, mut look: impl FnMut(&P, Option<&P::Headers>)) {
         let mut last = 0;
         let mut found = 0;
-        let mut look = |share: &Share<P>| {
+        let mut look_at = |item: Result<&P, &Share<P>>| {
+            let share = match item {
+                Ok(payload) => return look(payload, None),
+                Err(share) => share,
+            };
             let (cell, references) = share.references();
             found = if cell == last { found + share.len() } else { share.len() };
             last = cell;
-            if found == references {
-                look(share);
+            if found == references
+                && let Some(payload) = share.payload()
+            {
+                look(payload, share.headers());
             }
         };
-        lock(&self.dead).iter().for_each(|letter| look(&letter.event));
+        lock(&self.dead).iter().for_each(|letter| look_at(Err(&letter.event)));
         if !self.is_shared() {
-            self.rings().for_each(|ring| ring.look_at_all(&mut look));
-            self.urgent().iter().for_each(|urgent| urgent.look_at_all(&mut look));
+            self.queues().for_each(|queue| queue.look_at_all(&mut look_at));
+            self.urgent().iter().for_each(|urgent| urgent.look_at_all(|share| look_at(Err(share))));
         }
     }
 
@@ -742,6 +815,6 @@ fn is_timed(position: u64) -> bool {
 }
 
 /// Whether most of a ring is free.
-fn has_credit<T>(ring: &Ring<T>) -> bool {
-    ring.len() <= ring.capacity() / CREDIT_SHARE
+fn has_credit<P: Payload>(queue: &Queue<P>) -> bool {
+    queue.len() <= queue.capacity() / CREDIT_SHARE
 }

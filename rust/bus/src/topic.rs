@@ -5,8 +5,10 @@
 //! when a subscription or a topic appears, never while an event is published.
 
 use crate::error::{BusError, SyntaxError};
+use crate::sync::lock;
 use chronofabric_clock::NodeId;
 use regex::Regex;
+use std::sync::{Arc, Mutex};
 
 /// The longest topic or pattern, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 1024;
@@ -38,6 +40,16 @@ impl TopicInfo {
     /// The node its events entered the fabric on.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+}
+
+/// The topics that a bus has ever had, kept alive as long as anything refers to them that is not counted.
+#[derive(Debug, Default)]
+pub(crate) struct Topics(Mutex<Vec<Arc<TopicInfo>>>);
+
+impl Topics {
+    pub(crate) fn keep(&self, topic: &Arc<TopicInfo>) {
+        lock(&self.0).push(Arc::clone(topic));
     }
 }
 

@@ -11,11 +11,11 @@
 use crate::bus::Bus;
 use crate::columns::{self, Kind};
 use crate::event_type::{self, decref, incref};
-use crate::node::{Event, Outcome};
+use crate::node::{Contents, Event, Outcome};
 use crate::payload::{Content, interpreter};
 use crate::publisher::{Accompaniment, Publisher, time_of, truth_of};
 use crate::subscription::{Received, Subscription};
-use chronofabric_bus::{Contents, Unfinished};
+use chronofabric_bus::Unfinished;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -232,9 +232,9 @@ fn result(py: Python<'_>, called: PyResult<()>) -> *mut ffi::PyObject {
 }
 
 #[cold]
-fn publish_end(publisher: &Publisher, unfinished: Unfinished<Content>) -> *mut ffi::PyObject {
+fn publish_end(publisher: &Publisher, unfinished: Box<Unfinished<Content>>) -> *mut ffi::PyObject {
     event_type::attached(|py| {
-        let Unfinished { published, mut outcome } = unfinished;
+        let Unfinished { published, mut outcome } = *unfinished;
         result(py, publisher.finish(py, published, &mut outcome))
     })
 }
@@ -362,10 +362,14 @@ unsafe extern "C" fn next<const PAYLOADS: bool>(iteration: *mut ffi::PyObject) -
         }
         let subscription = Borrowed::from_ptr(py, subscription).cast_unchecked::<Subscription>();
         let this = subscription.get();
-        if !this.node.is_forked()
-            && let Some(event) = this.try_receive(py)
-        {
-            return hand_out::<PAYLOADS>(py, event);
+        if !this.node.is_forked() {
+            if PAYLOADS {
+                if let Some(received) = this.try_receive_contents(py) {
+                    return hand_out_payload(py, received);
+                }
+            } else if let Some(event) = this.try_receive(py) {
+                return event_type::object(py, event, EVENT.load(Ordering::Relaxed));
+            }
         }
         next_waiting::<PAYLOADS>(this)
     }
@@ -373,11 +377,16 @@ unsafe extern "C" fn next<const PAYLOADS: bool>(iteration: *mut ffi::PyObject) -
 
 #[inline(always)]
 fn hand_out<const PAYLOADS: bool>(py: Python<'_>, event: Event) -> *mut ffi::PyObject {
-    if !PAYLOADS {
-        // SAFETY: the class of events was kept when the module was made.
-        return unsafe { event_type::object(py, event, EVENT.load(Ordering::Relaxed)) };
+    if PAYLOADS {
+        return hand_out_payload(py, event.into_contents(interpreter(py)));
     }
-    match event.into_contents(interpreter(py)) {
+    // SAFETY: the class of events was kept when the module was made.
+    unsafe { event_type::object(py, event, EVENT.load(Ordering::Relaxed)) }
+}
+
+#[inline(always)]
+fn hand_out_payload(py: Python<'_>, received: Result<Contents, Event>) -> *mut ffi::PyObject {
+    match received {
         Ok(Contents { payload: Some(content), extras: None }) => match content.into_object() {
             Ok(payload) => payload.as_ptr(),
             Err(content) => payload_otherwise(|py| content.to_python(py)),

@@ -20,6 +20,7 @@ pub(crate) type Topic = chronofabric_bus::Topic<Content>;
 pub(crate) type Outcome = chronofabric_bus::Outcome<Content>;
 pub(crate) type Victims = chronofabric_bus::Victims<Content>;
 pub(crate) type Event = chronofabric_bus::Share<Content>;
+pub(crate) type Contents = chronofabric_bus::Contents<Content>;
 
 /// How many forks lie between this process and the one that loaded the module.
 static FORKS: AtomicU32 = AtomicU32::new(0);

@@ -53,6 +53,8 @@ pub(crate) struct Publisher {
     pub(crate) deadline_ns: Option<i64>,
     schema: Schema,
     arrow_schema: Option<Py<PyAny>>,
+    /// Whether it asks nothing of its events, and adds nothing to them.
+    plain: bool,
 }
 
 /// What may accompany a payload, as Python gives it.
@@ -122,7 +124,8 @@ impl Publisher {
         if retain {
             node.bus.retain(&topic);
         }
-        Ok(Self { topic, node: Arc::clone(node), priority, retain, deadline_ns, schema, arrow_schema })
+        let plain = schema == Schema::Any && !retain && deadline_ns.is_none();
+        Ok(Self { topic, node: Arc::clone(node), priority, retain, deadline_ns, schema, arrow_schema, plain })
     }
 
     /// Its topic, for who publishes on it without the interpreter from now on.
@@ -222,12 +225,7 @@ impl Publisher {
     /// Whether it publishes from this process, and without a look at what.
     #[inline(always)]
     pub(crate) fn takes_anything(&self) -> bool {
-        self.is_plain() && !self.node.is_forked()
-    }
-
-    #[inline(always)]
-    fn is_plain(&self) -> bool {
-        self.schema == Schema::Any && !self.retain && self.deadline_ns.is_none()
+        self.plain && !self.node.is_forked()
     }
 
     /// Refuses to work in a forked child.
@@ -244,7 +242,7 @@ impl Publisher {
         outcome: &mut Outcome,
     ) -> PyResult<()> {
         let py = payload.py();
-        let published = if with.is_plain() && with.time.is_none() && self.is_plain() {
+        let published = if with.is_plain() && with.time.is_none() && self.plain {
             let payload = Content::new(payload).map_err(|error| self.name_topic(py, error))?;
             let event = NewEvent { priority: self.priority, ..NewEvent::new(payload) };
             self.topic.publish(interpreter(py), event, outcome).map(drop)

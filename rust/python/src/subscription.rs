@@ -7,7 +7,7 @@ use crate::event_type;
 use crate::filter::filters_of;
 use crate::groups::Membership;
 use crate::hot;
-use crate::node::{Event, Node, Victims, receiver};
+use crate::node::{Contents, Event, Node, Victims, receiver};
 use crate::pattern::{Pattern, pattern_of};
 use crate::payload::{Content, collector, interpreter};
 use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
@@ -214,6 +214,15 @@ impl Subscription {
             return None;
         }
         self.core.try_receive(interpreter(py), receiver(), || self.node.bus.source().now_ns())
+    }
+
+    /// The next event for who wants its payload alone.
+    #[inline(always)]
+    pub(crate) fn try_receive_contents(&self, py: Python<'_>) -> Option<Result<Contents, Event>> {
+        if self.left.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.core.try_receive_contents(interpreter(py), receiver(), || self.node.bus.source().now_ns())
     }
 
     /// Whether nothing more can be received by it.
@@ -587,12 +596,12 @@ impl Subscription {
         if self.node.is_forked() || self.group.as_ref().is_some_and(|group| !group.is_only()) {
             return shown;
         }
-        self.core.look_at_own(collector(), |event| {
+        self.core.look_at_own(collector(), |payload, headers| {
             if shown.is_ok() {
-                shown = event.payload().map_or(Ok(()), |payload| payload.traverse(&visit));
+                shown = payload.traverse(&visit);
             }
             if shown.is_ok() {
-                shown = visit.call(event.headers());
+                shown = visit.call(headers);
             }
         });
         shown

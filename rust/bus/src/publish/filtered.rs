@@ -81,7 +81,7 @@ impl<P: Payload> Topic<P> {
         access: A,
         payload: P,
         priority: u8,
-    ) -> Result<Option<Unfinished<P>>, P> {
+    ) -> Result<Option<Box<Unfinished<P>>>, P> {
         let Some(route) = self.route_under_lock::<A>().filter(|route| route.exclusive_at_a_glance) else {
             return Err(payload);
         };

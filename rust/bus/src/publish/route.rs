@@ -59,7 +59,7 @@ impl<P: Payload> Route<P> {
 
     /// After the rings are filled: notes who has to be woken, and who waits for its turn.
     #[inline(never)]
-    pub(super) fn settle_unusually(&self, burst: bool, unfinished: &mut Option<Unfinished<P>>) {
+    pub(super) fn settle_unusually(&self, burst: bool, unfinished: &mut Option<Box<Unfinished<P>>>) {
         let mut unsettled = self.subscriptions.iter().filter(|subscription| subscription.wants_settling()).peekable();
         if unsettled.peek().is_some() {
             Unfinished::outcome(unfinished).waking.extend(unsettled.cloned());

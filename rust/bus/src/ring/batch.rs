@@ -1,7 +1,7 @@
 //! Many values by one move of a position.
 
 use super::access::{Access, Mark, Side};
-use super::{Cursor, Ring, Slot};
+use super::{Cursor, Ring, Slot, gather};
 use crate::sync::Ordering;
 
 impl<T> Ring<T> {
@@ -99,7 +99,7 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     fn free(&self, tail: u64, wanted: u64, cursor: &mut Cursor) -> u64 {
         if C::SOLE {
             let room = cursor.limit.saturating_sub(tail);
-            return if room < wanted { self.room_after(tail, cursor).min(wanted) } else { wanted };
+            return if room < wanted { self.room_gathered_after(tail, cursor).min(wanted) } else { wanted };
         }
         let room = if self.tail.capacity > self.tail.mask { wanted } else { self.room_after(tail, cursor).min(wanted) };
         self.count_marked(tail, room, 0)
@@ -110,6 +110,9 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     fn written(&self, head: u64, wanted: u64, cursor: &mut Cursor) -> u64 {
         if P::SOLE {
             if cursor.limit.saturating_sub(head) < wanted {
+                if C::SOLE {
+                    cursor.caught_up = gather(cursor.caught_up, head, self.head.capacity);
+                }
                 cursor.limit = self.tail.position.load(Ordering::Acquire);
             }
             return cursor.limit.saturating_sub(head).min(wanted);

@@ -73,18 +73,30 @@ struct Cursor {
     /// The position up to which the sole party of the other side was last seen to have come: below it a producer may write,
     /// a consumer may read.
     limit: u64,
-    /// Where a sole consumer last caught up with the producers.
+    /// Where a party that is alone on its side last caught up with the other side.
     caught_up: u64,
 }
 
-/// For how long a sole consumer that has caught up lets values gather, in spins.
-const GATHER_SPINS: u32 = 8;
-/// As many values in a run have gathered by themselves.
+/// For how long a party that is alone on its side and has caught up lets values, or room, gather before it looks again, in
+/// spins: after a run of fewer than [`SHORT_RUN`], which may be all that comes, and after a longer one.
+const GATHER_SPINS: (u32, u32) = (8, 32);
+/// Values that come one by one make no longer run than this.
+const SHORT_RUN: u64 = 4;
+/// As many in a run have gathered by themselves; in a small ring a quarter of what it holds.
 const GATHERED: u64 = 256;
-/// For how long a thread stands back after another one took the position that it wanted, as powers of two of spins, at
-/// first and at most: about as long as the cache line needs for the way there and back, so that each of them gets
-/// through many values between two moves of the line.
-const CONTENTION_SPINS_LOG2: (u32, u32) = (3, 6);
+/// For how long a thread stands back after another one took the position that it wanted, in spins, before it looks again.
+const CONTENTION_SPINS: u32 = 16;
+/// For how long it goes on standing back if the other one took more than [`STREAM`] positions meanwhile, in spins: so
+/// that each of them gets through many values between two moves of the cache lines that both write.
+const STREAM_SPINS: u32 = 256;
+/// As many positions in a moment are taken by a thread that has more to do than one value.
+const STREAM: u64 = 2;
+/// After so many attempts a thread yields: by then there may be more threads than processors, and another one, of the
+/// other side perhaps, has use for this one.
+const CONTENTION_ATTEMPTS: u32 = 2;
+/// How many slots ahead a thread asks for the cache line that it will write. A locked instruction lets no later access
+/// begin before it has ended, so that without this each line would be waited for in full.
+const SLOTS_AHEAD: u64 = 4;
 
 // SAFETY: a value moves through a slot from the one thread that claimed its position for writing to the one that claimed
 // it for reading, ordered by the release store and the acquire load of the slot's mark or of a sole party's position.
@@ -136,10 +148,36 @@ impl<T> Ring<T> {
         self.pop_at(access, &mut Cursor::default())
     }
 
+    /// As [`Ring::pop_with`] for who has exclusive access: where `part` takes a part of the oldest value, that is what comes, and
+    /// the rest stays. Says whether the whole came.
+    #[inline(always)]
+    pub(crate) fn pop_part<A: Access>(
+        &self,
+        access: A,
+        part: impl FnOnce(&mut T) -> Option<T>,
+    ) -> Option<(u64, T, bool)> {
+        debug_assert!(A::EXCLUSIVE);
+        let head = self.head.position.load(Ordering::Relaxed);
+        let slot = self.head.slot(head);
+        if slot.mark.get() != head + 1 {
+            return None;
+        }
+        // SAFETY: the value has been written, and who has exclusive access has it for itself.
+        if let Some(part) = slot.value.with_mut(|place| part(unsafe { (*place).assume_init_mut() })) {
+            return Some((head, part, false));
+        }
+        // Never refused: nobody else moves it.
+        access.advance(&self.head.position, head, head + 1).ok()?;
+        // SAFETY: as above; the head has passed it, so it is read once.
+        let value = slot.value.with(|place| unsafe { (*place).assume_init_read() });
+        slot.mark.set(head + self.head.mask + 1);
+        Some((head, value, true))
+    }
+
     /// Looks at the value of a position, if it has been written and nobody can take it meanwhile: of use to a consumer whose
     /// access is exclusive.
     #[inline(always)]
-    pub(crate) fn look_ahead(&self, position: u64, look: impl FnOnce(&T)) {
+    pub(crate) fn look_at(&self, position: u64, look: impl FnOnce(&T)) {
         let slot = self.head.slot(position);
         if slot.mark.get() == position + 1 {
             // SAFETY: the value has been written, and who has exclusive access takes it only after this call.
@@ -147,10 +185,16 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Looks at every value, oldest first, as [`Ring::look_ahead`] does at one.
+    /// As [`Ring::look_at`] for the value so many places behind the oldest one.
+    #[inline(always)]
+    pub(crate) fn look_ahead(&self, ahead: u64, look: impl FnOnce(&T)) {
+        self.look_at(self.head.position.load(Ordering::Relaxed) + ahead, look);
+    }
+
+    /// Looks at every value, oldest first, as [`Ring::look_at`] does at one.
     pub(crate) fn look_at_all(&self, mut look: impl FnMut(&T)) {
         let (head, tail) = self.positions();
-        (head..tail).for_each(|position| self.look_ahead(position, &mut look));
+        (head..tail).for_each(|position| self.look_at(position, &mut look));
     }
 
     /// As [`Ring::pop`], but waits for a value that is still being written.
@@ -231,6 +275,9 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     #[inline(always)]
     fn push_once<A: Access>(&self, access: A, cursor: &mut Cursor, tail: u64, value: T) -> Result<(), T> {
         let slot = self.tail.slot(tail);
+        if !A::EXCLUSIVE && !P::SOLE {
+            fetch_for_writing(self.tail.slot(tail + SLOTS_AHEAD));
+        }
         if !self.is_free(slot, tail, cursor)
             || !(P::SOLE || access.advance(&self.tail.position, tail, tail + 1).is_ok())
         {
@@ -283,6 +330,9 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     #[inline(always)]
     fn pop_once<A: Access>(&self, access: A, cursor: &mut Cursor, head: u64) -> Option<(u64, T)> {
         let slot = self.head.slot(head);
+        if !A::EXCLUSIVE && !C::SOLE {
+            fetch_for_writing(self.head.slot(head + SLOTS_AHEAD));
+        }
         if !self.is_written(slot, head, cursor)
             || !(C::SOLE || access.advance(&self.head.position, head, head + 1).is_ok())
         {
@@ -328,10 +378,19 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
     #[inline(always)]
     fn is_free(&self, slot: &Slot<T, P::With<C>>, tail: u64, cursor: &mut Cursor) -> bool {
         if C::SOLE {
-            return tail < cursor.limit || self.room_after(tail, cursor) > 0;
+            return tail < cursor.limit || self.room_gathered_after(tail, cursor) > 0;
         }
         // Where the capacity is not the number of slots, a free slot does not yet mean that there is room.
         slot.mark.get() == tail && (self.tail.capacity > self.tail.mask || self.room_after(tail, cursor) > 0)
+    }
+
+    /// As `room_after`, of which a sole producer lets some gather.
+    #[inline(always)]
+    fn room_gathered_after(&self, tail: u64, cursor: &mut Cursor) -> u64 {
+        if P::SOLE {
+            cursor.caught_up = gather(cursor.caught_up, tail, self.tail.capacity);
+        }
+        self.room_after(tail, cursor)
     }
 
     /// How many values the capacity allows from position `tail` on, by the head as it is now.
@@ -352,7 +411,7 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
         let head = self.head.position.load(Ordering::Acquire);
         let now = self.tail.position.load(Ordering::Relaxed);
         if now != tail {
-            return Some(contended(&self.tail.position, attempts));
+            return Some(contended(&self.tail.position, now, attempts));
         }
         // The tail stood here when the head was read, so this is how many values were inside.
         if tail - head >= self.tail.capacity {
@@ -370,15 +429,10 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
             let now = self.head.position.load(Ordering::Relaxed);
             // A slot that is ahead of this position was seen after another consumer moved the head.
             if now != head {
-                return Some(contended(&self.head.position, attempts));
+                return Some(contended(&self.head.position, now, attempts));
             }
         } else {
-            // A sole consumer that catches up with the producers again and again looks only after a moment, once each time:
-            // otherwise it takes the cache line from them for every few values, which costs both sides more.
-            if (1..GATHERED).contains(&(head - cursor.caught_up)) {
-                spin(GATHER_SPINS);
-            }
-            cursor.caught_up = head;
+            cursor.caught_up = gather(cursor.caught_up, head, self.head.capacity);
         }
         if P::SOLE {
             cursor.limit = self.tail.position.load(Ordering::Acquire);
@@ -399,6 +453,17 @@ impl<T, P: Side, C: Side> Drop for Ring<T, P, C> {
     }
 }
 
+/// Has the cache line of a place brought here, to be written soon. A hint: nothing depends on it.
+#[inline(always)]
+fn fetch_for_writing<T>(place: &T) {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    // SAFETY: reads and writes nothing; processors that do not know the instruction take it for none.
+    unsafe {
+        std::arch::asm!("prefetchw byte ptr [{}]", in(reg) place, options(nostack, preserves_flags));
+    }
+    let _ = place;
+}
+
 fn spin(times: u32) {
     if cfg!(loom) {
         return;
@@ -408,10 +473,28 @@ fn spin(times: u32) {
     }
 }
 
-/// Lets the thread that took a position get on with its work, longer each time, and reads the position again.
-fn contended(position: &AtomicU64, attempts: &mut u32) -> u64 {
-    let (first, most) = CONTENTION_SPINS_LOG2;
-    spin(1 << (first + *attempts).min(most));
+/// A sole party that catches up with the other side again and again looks only after a moment, once each time: otherwise it
+/// takes the cache line from the other for every few values, which costs both sides more. Gives where it has caught up now.
+#[cold]
+#[inline(never)]
+fn gather(caught_up: u64, position: u64, capacity: u64) -> u64 {
+    let run = position - caught_up;
+    if (1..GATHERED.min(capacity / 4)).contains(&run) {
+        spin(if run < SHORT_RUN { GATHER_SPINS.0 } else { GATHER_SPINS.1 });
+    }
+    position
+}
+
+/// Lets the thread that took a position get on with its work, and reads the position again. `taken` is where it was found.
+fn contended(position: &AtomicU64, taken: u64, attempts: &mut u32) -> u64 {
+    if *attempts < CONTENTION_ATTEMPTS {
+        spin(CONTENTION_SPINS);
+        if position.load(Ordering::Relaxed) - taken > STREAM {
+            spin(STREAM_SPINS);
+        }
+    } else {
+        yield_now();
+    }
     *attempts += 1;
     position.load(Ordering::Relaxed)
 }

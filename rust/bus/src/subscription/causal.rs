@@ -405,7 +405,7 @@ impl<P: Payload> Subscription<P> {
                 let judged = self.judge_lateness(Concurrent, event, &mut now, &mut victims);
                 let Some(event) = judged else { continue };
                 if is_timed(holding.back.handed_out) {
-                    self.record_wait(&event, now_ns);
+                    self.record_wait(event.entered_ns(), now_ns);
                 }
                 holding.back.handed_out += 1;
                 taken.push(event);
@@ -414,13 +414,13 @@ impl<P: Payload> Subscription<P> {
             if holding.back.pass_gone() {
                 continue;
             }
-            let ready = self.rings.iter().map(OnceLock::get).zip(holding.back.waiting).rev();
-            let ready = ready.filter_map(|(ring, waiting)| Some((ring.filter(|ring| ring.is_ready())?, waiting)));
-            let Some((ring, _)) = ready.min_by_key(|(_, waiting)| *waiting) else { break };
-            let Some((_, event)) = ring.pop_with(Concurrent) else { break };
+            let ready = self.queues.iter().map(OnceLock::get).zip(holding.back.waiting).rev();
+            let ready = ready.filter_map(|(queue, waiting)| Some((queue.filter(|queue| queue.is_ready())?, waiting)));
+            let Some((queue, _)) = ready.min_by_key(|(_, waiting)| *waiting) else { break };
+            let Some((_, event)) = queue.pop_share(Concurrent) else { break };
             self.ledger.hold();
             self.release_bytes(&event);
-            self.return_credit(ring);
+            self.return_credit(queue);
             if let Some(duplicate) = holding.back.accept(now_ns, event) {
                 self.ledger.release();
                 self.ledger.evict(Reason::Duplicate);

@@ -171,7 +171,7 @@ impl<P: Payload> Subscription<P> {
             };
             let Some(event) = self.judge_lateness(access, event, now, &mut victims) else { continue };
             if is_timed(number) {
-                self.record_wait(&event, now.ns());
+                self.record_wait(event.entered_ns(), now.ns());
             }
             left -= 1;
             match taken.last_mut() {

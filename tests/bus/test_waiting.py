@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import weakref
+from typing import Any
 
 import pytest
 
@@ -641,15 +642,16 @@ def one_core():
 @pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no interpreter to hand over")
 @pytest.mark.parametrize("form", ["publisher", "bus", "headers", "batch"])
 def test_a_receiver_that_sleeps_has_its_turn_before_its_publisher_goes_on(one_core, form):
-    received = []
+    received: list[int] = []
     with cf.Fabric("handing-over") as fabric:
         subscription, publisher = fabric.subscribe("a"), fabric.publisher("a")
-        publish = {
+        forms: dict[str, Any] = {
             "publisher": publisher.publish,
             "bus": lambda payload: fabric.publish("a", payload),
             "headers": lambda payload: publisher.publish(payload, headers={"unit": "K"}),
             "batch": lambda payload: publisher.publish_many([payload]),
-        }[form]
+        }
+        publish = forms[form]
         # A list takes what an iterator yields one by one.
         receiver = threading.Thread(target=received.extend, args=(subscription.payloads(),))
         receiver.start()

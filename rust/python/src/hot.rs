@@ -365,7 +365,7 @@ unsafe extern "C" fn next<const PAYLOADS: bool>(iteration: *mut ffi::PyObject) -
         if !this.node.is_forked() {
             if PAYLOADS {
                 if let Some(received) = this.try_receive_contents(py) {
-                    return hand_out_payload(py, received);
+                    return hand_out_payload(received);
                 }
             } else if let Some(event) = this.try_receive(py) {
                 return event_type::object(py, event, EVENT.load(Ordering::Relaxed));
@@ -378,14 +378,14 @@ unsafe extern "C" fn next<const PAYLOADS: bool>(iteration: *mut ffi::PyObject) -
 #[inline(always)]
 fn hand_out<const PAYLOADS: bool>(py: Python<'_>, event: Event) -> *mut ffi::PyObject {
     if PAYLOADS {
-        return hand_out_payload(py, event.into_contents(interpreter(py)));
+        return hand_out_payload(event.into_contents(interpreter(py)));
     }
     // SAFETY: the class of events was kept when the module was made.
     unsafe { event_type::object(py, event, EVENT.load(Ordering::Relaxed)) }
 }
 
 #[inline(always)]
-fn hand_out_payload(py: Python<'_>, received: Result<Contents, Event>) -> *mut ffi::PyObject {
+fn hand_out_payload(received: Result<Contents, Event>) -> *mut ffi::PyObject {
     match received {
         Ok(Contents { payload: Some(content), extras: None }) => match content.into_object() {
             Ok(payload) => payload.as_ptr(),

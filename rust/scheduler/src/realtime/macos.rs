@@ -66,7 +66,7 @@ fn constrain(runtime_ns: u64, period_ns: u64) -> Result<()> {
 fn unconstrain() -> Result<()> {
     let mut policy = libc::thread_standard_policy { no_data: 0 };
     // SAFETY: a policy of this flavour has no words.
-    unsafe { set_policy(libc::THREAD_STANDARD_POLICY, (&raw mut policy).cast(), libc::THREAD_STANDARD_POLICY_COUNT) }
+    unsafe { set_policy(libc::THREAD_STANDARD_POLICY, (&raw mut policy).cast(), 0) }
 }
 
 /// # Safety

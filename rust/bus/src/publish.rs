@@ -160,12 +160,26 @@ impl<P: Payload> Outcome<P> {
         !self.blocked.is_empty() && self.blocked.iter().rev().any(|before| before.is_for(subscription, priority))
     }
 
-    /// Wakes the receivers that sleep. Left to who publishes with exclusive access, and may let go of the lock for it, so that
-    /// who is woken finds it free; otherwise done already.
+    /// Wakes the receivers that sleep, and empties those that were closed meanwhile. Left to who publishes with exclusive
+    /// access; otherwise done already.
     #[inline(always)]
     pub fn wake(&mut self) {
+        self.wake_sleepers();
+        self.empty_closed();
+    }
+
+    /// The first half of [`Outcome::wake`]. It touches no event, so who has exclusive access may let go of the lock for it:
+    /// who is woken then finds it free.
+    #[inline(always)]
+    pub fn wake_sleepers(&self) {
+        self.waking.iter().for_each(|subscription| subscription.wake_sleepers());
+    }
+
+    /// The second half of [`Outcome::wake`], with the access that was published with.
+    #[inline(always)]
+    pub fn empty_closed(&mut self) {
         while let Some(subscription) = self.waking.pop() {
-            subscription.settle(&mut self.victims);
+            subscription.empty_if_closed(&mut self.victims);
         }
     }
 }
@@ -337,7 +351,8 @@ impl<P: Payload> Topic<P> {
         !route.subscriptions.is_empty() && route.subscriptions.iter().all(|each| each.receiver() == thread)
     }
 
-    /// Publishes an event. The caller drops the victims and sees to the blocked ones of `outcome`.
+    /// Publishes an event. The caller drops the victims and sees to the blocked ones of `outcome`; with exclusive access it
+    /// also calls [`Outcome::wake`].
     ///
     /// # Errors
     /// [`BusError::Closed`], [`BusError::GuardLoop`], [`BusError::Clock`]; nobody has received the event then. Boxed, so that

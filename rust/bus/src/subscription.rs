@@ -489,9 +489,19 @@ impl<P: Payload> Subscription<P> {
     /// closed meanwhile.
     #[inline]
     pub(crate) fn settle(&self, victims: &mut Victims<P>) {
+        self.wake_sleepers();
+        self.empty_if_closed(victims);
+    }
+
+    #[inline]
+    pub(crate) fn wake_sleepers(&self) {
         if self.front.items.is_armed() {
             self.front.items.wake_all();
         }
+    }
+
+    #[inline]
+    pub(crate) fn empty_if_closed(&self, victims: &mut Victims<P>) {
         if self.front.state.load(Ordering::Relaxed) & CLOSED != 0 {
             self.empty(victims);
         }

@@ -11,6 +11,10 @@ use common::{ALIVE, Counted, ME, bus};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+
+/// Payloads are counted over the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -87,6 +91,23 @@ fn waiting(subscription: &Subscription<Counted>, access: Exclusive) -> usize {
     found
 }
 
+#[test]
+fn who_wakes_without_the_lock_touches_no_event() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let bus = bus();
+    let topic = bus.topic("a").unwrap();
+    let subscription = bus.subscribe(Pattern::parse("a").unwrap(), SubscriptionOptions::default()).unwrap();
+    subscription.close(Reason::Closed, &mut Victims::new());
+    // SAFETY: this thread is the only one that uses the bus.
+    let access = unsafe { Exclusive::new() };
+    let mut outcome = Outcome::default();
+    topic.publish_batch(access, NewEvent::new(Counted::new(0)), 5, &mut outcome).unwrap();
+    outcome.wake_sleepers();
+    assert_eq!((subscription.pending(), outcome.victims.len()), (5, 0));
+    outcome.empty_closed();
+    assert_eq!((subscription.pending(), subscription.books().balance()), (0, 0));
+}
+
 proptest! {
     #[test]
     fn what_waits_under_one_lock_is_what_a_list_would_hold(
@@ -94,6 +115,7 @@ proptest! {
         overflow in policies(),
         steps in steps(),
     ) {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let before = ALIVE.load(Ordering::SeqCst);
         {
             let bus = bus();

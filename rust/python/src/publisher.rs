@@ -484,9 +484,11 @@ fn wake(py: Python<'_>, outcome: &mut Outcome) {
     }
     let began = Instant::now();
     detached(py, || {
-        outcome.wake();
+        outcome.wake_sleepers();
         std::thread::yield_now();
     });
+    // With the interpreter again: another thread may have closed a subscription meanwhile, and be emptying it.
+    outcome.empty_closed();
     if began.elapsed() > COSTLY {
         costly.store(COSTLY_WAKE_UPS, Ordering::Relaxed);
     }

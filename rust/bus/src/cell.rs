@@ -12,7 +12,7 @@
 //! Threads take and return unused cells in magazines (Bonwick and Adams, "Magazines and Vmem", USENIX 2001), because a
 //! locked instruction for each costs as much as a push into a ring.
 
-use crate::ring::{Access, Concurrent, Ring};
+use crate::ring::{Access, Concurrent, Ring, fetch_for_writing};
 use crate::topic::TopicInfo;
 use chronofabric_clock::{NodeId, Stamp, VectorClock};
 use std::cell::UnsafeCell;
@@ -204,21 +204,9 @@ const BATCH: usize = 64;
 /// How many unused cells a thread keeps for itself.
 const KEPT: usize = 2 * BATCH;
 
-/// How many cells ahead a thread asks the others' caches for the cells that it will write to.
+/// How many cells ahead a thread asks the others' caches for the cells that it will write to: the thread that received the
+/// last event of a cell mostly still has its line, for which the next locked instruction would wait.
 const AHEAD: usize = 8;
-
-/// Asks for a cell's cache line, which the thread that received its last event mostly still has: otherwise the next locked
-/// instruction waits for it.
-#[inline(always)]
-fn fetch_for_writing<P: Payload>(cell: &Cell<P>) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a hint, without effect on memory or flags.
-    unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) std::ptr::from_ref(cell), options(nostack, readonly, preserves_flags));
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = cell;
-}
 
 /// A cell that nobody refers to.
 struct Unused<P: Payload>(Box<Cell<P>>);
@@ -491,15 +479,6 @@ impl<P: Payload> Share<P> {
         debug_assert!(count > 0);
         self.span = Span::new(span.first() + count, span.count() - count);
         Some(Self { cell: self.cell, span: Span::new(span.first(), count) })
-    }
-
-    /// Its first events, and the others; it must have more than those.
-    pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
-        let Self { cell, span } = *ManuallyDrop::new(self);
-        let count = count as u32;
-        debug_assert!(0 < count && count < span.count());
-        let first = Self { cell, span: Span::new(span.first(), count) };
-        (first, Self { cell, span: Span::new(span.first() + count, span.count() - count) })
     }
 
     /// Each of its events by itself.

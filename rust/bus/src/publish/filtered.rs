@@ -192,18 +192,18 @@ impl<P: Payload> Topic<P> {
         };
         let mut rest = Some(batch);
         let mut judgements = judgements.into_iter().enumerate().peekable();
-        while let (Some(share), Some((place, judgement))) = (rest.take(), judgements.next()) {
+        while let (Some(mut others), Some((place, judgement))) = (rest.take(), judgements.next()) {
             let mut run = 1;
             while judgements.next_if(|(_, next)| next.continues(&judgement)).is_some() {
                 run += 1;
             }
-            let (share, others) = if run < share.len() {
-                let (share, others) = share.split_at(run);
-                (share, Some(others))
-            } else {
-                (share, None)
+            let share = match others.take_front(run) {
+                Some(share) => {
+                    rest = Some(others);
+                    share
+                }
+                None => others,
             };
-            rest = others;
             match judgement {
                 Judgement::Matches => give(share, outcome),
                 Judgement::Differs => outcome.victims.push(share),

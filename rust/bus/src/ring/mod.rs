@@ -455,7 +455,7 @@ impl<T, P: Side, C: Side> Drop for Ring<T, P, C> {
 
 /// Has the cache line of a place brought here, to be written soon. A hint: nothing depends on it.
 #[inline(always)]
-fn fetch_for_writing<T>(place: &T) {
+pub(crate) fn fetch_for_writing<T>(place: &T) {
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
     // SAFETY: reads and writes nothing; processors that do not know the instruction take it for none.
     unsafe {

@@ -243,7 +243,7 @@ impl<P: Payload> Queue<P> {
         self.pop(access).map(|(position, item)| (position, item.into_share(access, self.priority)))
     }
 
-    /// Takes the oldest event, whatever it takes, as an end is made of the queue.
+    /// As [`Queue::pop_share`], but waits for an event that is still being written.
     pub(super) fn pop_settled(&self, access: impl Access) -> Option<Share<P>> {
         if self.has_batches() {
             return self.pop_front(self.exclusive(), 1).map(|(_, item)| item.into_share(access, self.priority));

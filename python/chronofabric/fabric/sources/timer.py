@@ -42,8 +42,9 @@ class TimerSource:
     >>> ticks = fabric.subscribe("tick")
     >>> fabric.add_source(TimerSource("tick", rate="1 kHz"))
     >>> with fabric:
-    ...     [ticks.receive(timeout="10 s").payload["tick"] for _ in range(3)]
-    [0, 1, 2]
+    ...     first, second = (ticks.receive(timeout="10 s").payload for _ in range(2))
+    >>> second["tick"] - first["tick"] - second["missed"]
+    1
     """
 
     finite = False

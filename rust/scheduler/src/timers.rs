@@ -14,11 +14,12 @@
 
 use crate::alarm::Alarm;
 use crate::thread::spawn;
-use crate::{Class, Granted, MissedTicks, Realtime, Refused, SchedulerError, TimerHandle, Wheel};
+use crate::{Class, Due, Granted, MissedTicks, Realtime, Refused, SchedulerError, TimerHandle, Wheel};
 use chronofabric_clock::{TimeSource, lock};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// What a timer does when it fires. It runs in the thread that fires all others: it must not wait.
 pub trait Action: Send + Sync {
@@ -117,12 +118,16 @@ struct Shared<A> {
     state: Mutex<State<A>>,
     alarm: Alarm,
     refused: Mutex<Vec<Refused>>,
+    /// How many awaited timers have left the wheel and have not fired yet.
+    on_their_way: AtomicUsize,
 }
 
 /// The least margin of [`Spin::Auto`], and the greatest. On Windows the best of timers is half a millisecond late.
 const MARGIN_NS: (i64, i64) = (10_000, if cfg!(windows) { 1_000_000 } else { 200_000 });
 /// The longest sleep on the system's clock, which may be set meanwhile.
 const SLICE_NS: i64 = 20_000_000;
+/// For how long one that another thread is firing is waited for: longer than it takes, unless that thread was stopped.
+const ON_ITS_WAY: Duration = Duration::from_micros(20);
 /// A longer sleep than this ends early by a 64th, because the source and the system's clock may differ in rate.
 const DRIFTLESS_NS: i64 = 50_000_000;
 
@@ -185,7 +190,8 @@ impl<A: Action> Timers<A> {
         let wheel = Wheel::new(source.now_ns(), options.timers_max);
         let state = Mutex::new(State { wheel, awaited_ns: i64::MIN, closed: false });
         let alarm = Alarm::new().map_err(|error| SchedulerError::Thread { reason: error.to_string() })?;
-        let shared = Shared { source, state, alarm, refused: Mutex::default() };
+        let (refused, on_their_way) = (Mutex::default(), AtomicUsize::new(0));
+        let shared = Shared { source, state, alarm, refused, on_their_way };
         let started = AtomicBool::new(shared.source.as_simulated().is_some());
         Ok(Self { shared: Arc::new(shared), thread: Mutex::default(), started, options: options.clone() })
     }
@@ -286,9 +292,20 @@ impl<A: Action> Timers<A> {
 
     /// As [`Timers::fire_due`], but at most one; says whether there was one.
     pub fn fire_next(&self) -> bool {
-        let Some((timer, firing)) = self.shared.step() else { return false };
-        timer.action.fire(firing);
-        true
+        self.shared.fire_next(i64::MAX)
+    }
+
+    /// Fires what was due by an instant, for who then decides by what had come until then: an awaited one that another
+    /// thread is firing at this moment has been fired too, unless that thread is stopped on the way.
+    pub fn fire_due_by(&self, by_ns: i64) {
+        while self.shared.fire_next(by_ns) {}
+        let on_their_way = || self.shared.on_their_way.load(Ordering::Acquire) != 0;
+        if on_their_way() {
+            let started = Instant::now();
+            while on_their_way() && started.elapsed() < ON_ITS_WAY {
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// For another thread that waits for the next instant.
@@ -352,12 +369,28 @@ impl<A: Action> Shared<A> {
         lock(&self.state)
     }
 
-    /// The next timer that is due, armed again where it is periodic.
-    fn step(&self) -> Option<(Arc<Timer<A>>, Firing)> {
+    /// Fires the next timer that was due by an instant and is due, and says whether there was one.
+    fn fire_next(&self, by_ns: i64) -> bool {
         let mut state = self.lock();
         let now_ns = self.follow(&mut state);
-        let due = state.wheel.pop_due(now_ns)?;
-        Some(state.fire(due.due_ns, due.value, now_ns))
+        let Some(due) = state.wheel.pop_due(now_ns.min(by_ns)) else { return false };
+        self.fire(state, due, now_ns);
+        true
+    }
+
+    /// Fires a timer, armed again before where it is periodic.
+    fn fire(&self, mut state: MutexGuard<'_, State<A>>, due: Due<Arc<Timer<A>>>, now_ns: i64) {
+        let (timer, firing) = state.fire(due.due_ns, due.value, now_ns);
+        let is_awaited = timer.action.is_awaited();
+        if is_awaited {
+            // Under the lock: whoever finds it gone from the wheel sees that it is on its way.
+            self.on_their_way.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(state);
+        timer.action.fire(firing);
+        if is_awaited {
+            self.on_their_way.fetch_sub(1, Ordering::Release);
+        }
     }
 
     /// The thread that fires.
@@ -374,9 +407,7 @@ impl<A: Action> Shared<A> {
             let now_ns = self.follow(&mut state);
             if let Some(due) = state.wheel.pop_due(now_ns) {
                 state.awaited_ns = i64::MIN;
-                let (timer, firing) = state.fire(due.due_ns, due.value, now_ns);
-                drop(state);
-                timer.action.fire(firing);
+                self.fire(state, due, now_ns);
                 continue;
             }
             let until_ns = state.wheel.wake_at_ns();
@@ -498,7 +529,6 @@ impl Margin {
 mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::time::Duration;
 
     const MS: i64 = 1_000_000;
 
@@ -599,6 +629,47 @@ mod tests {
             }
         }
         assert!(timers.cancel(&timer));
+    }
+
+    #[test]
+    fn who_decides_by_an_instant_sees_what_was_due_by_then_and_nothing_later() {
+        let source = TimeSource::simulated(0);
+        let (timers, sender, fired) = timers(source.clone());
+        for due_ns in [5, 15] {
+            timers.arm(due_ns, None, Tell(due_ns as u64, sender.clone())).unwrap();
+        }
+        source.as_simulated().unwrap().set(20).unwrap();
+        let mut seen = |by_ns| {
+            timers.fire_due_by(by_ns);
+            fired.try_iter().map(|(number, firing)| (number, firing.now_ns)).collect::<Vec<_>>()
+        };
+        assert_eq!((seen(4), seen(10), seen(i64::MAX)), (vec![], vec![(5, 20)], vec![(15, 20)]));
+    }
+
+    #[test]
+    fn who_decides_waits_for_what_another_thread_is_firing_but_not_for_ever() {
+        struct Slow(Sender<()>, Mutex<Receiver<()>>);
+        impl Action for Slow {
+            fn fire(&self, _: Firing) {
+                let _ = self.0.send(());
+                let _ = lock(&self.1).recv();
+            }
+            fn is_awaited(&self) -> bool {
+                true
+            }
+        }
+        let timers = Timers::new(TimeSource::counter(), &TimersOptions::default()).unwrap();
+        let ((begins, begun), (end, ended)) = (channel(), channel());
+        timers.arm(0, None, Slow(begins, Mutex::new(ended))).unwrap();
+        begun.recv().unwrap();
+        let started = Instant::now();
+        timers.fire_due_by(i64::MAX);
+        assert!(started.elapsed() >= ON_ITS_WAY);
+        end.send(()).unwrap();
+        while timers.shared.on_their_way.load(Ordering::Acquire) != 0 {
+            std::thread::yield_now();
+        }
+        timers.fire_due_by(i64::MAX);
     }
 
     #[test]

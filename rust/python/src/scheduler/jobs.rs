@@ -127,10 +127,12 @@ impl Shared {
     /// it is closed, for no longer than a slice. Says whether it is closed.
     fn next(&self, mut arrivals: Option<&mut Arrivals>) -> (Option<(i64, Py<PyAny>)>, bool) {
         let started = Instant::now();
+        // Until when a job has to have come to be chosen from: the end of the one before, however long it takes to choose.
+        let mut by_ns = i64::MAX;
         loop {
             if let Some(arrivals) = &arrivals {
                 // All that has come is there before the most urgent is chosen, whether or not the thread that fires is.
-                arrivals.timers.wheel().fire_due();
+                arrivals.timers.wheel().fire_due_by(by_ns);
             }
             let pushed = self.pushed.load(Ordering::Acquire);
             let (popped, closed) = {
@@ -140,8 +142,9 @@ impl Shared {
             };
             match popped {
                 Some((deadline_ns, Entry::Python(job))) => return (Some((deadline_ns, job)), closed),
-                Some((_, Entry::Native(job))) => job.run(),
+                Some((_, Entry::Native(job))) => by_ns = job.run(),
                 None if closed || started.elapsed() >= SLICE => return (None, closed),
+                None if by_ns != i64::MAX => by_ns = i64::MAX,
                 None => self.rest(arrivals.as_deref_mut(), pushed),
             }
         }
@@ -353,7 +356,9 @@ impl DeadlineQueue {
             };
             match popped? {
                 (deadline_ns, Entry::Python(job)) => return Some((deadline_ns, job)),
-                (_, Entry::Native(job)) if !closed => detached(py, || job.run()),
+                (_, Entry::Native(job)) if !closed => {
+                    detached(py, || job.run());
+                }
                 (_, Entry::Native(_)) => {}
             }
         }

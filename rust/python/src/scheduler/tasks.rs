@@ -301,8 +301,9 @@ pub(crate) struct NativeJob {
 }
 
 impl NativeJob {
-    /// Does it, or what is to be done where it comes too late; in the thread of its worker, without the interpreter.
-    pub(crate) fn run(self) {
+    /// Does it, or what is to be done where it comes too late; in the thread of its worker, without the interpreter. Says
+    /// when that was done.
+    pub(crate) fn run(self) -> i64 {
         let NativeJobs { native, account, source, missed, .. } = &*self.jobs;
         let started_ns = source.now_ns();
         let firing = Firing { due_ns: self.arrival_ns, now_ns: started_ns, missed: 0 };
@@ -310,12 +311,14 @@ impl NativeJob {
             if let Some((waiting, tally)) = missed {
                 waiting.hand_over(tally, account.tolerance_ns, firing);
             }
-            return;
+            return started_ns;
         }
         if !native.act_outside(firing) {
             one_more(&account.counts.errors);
         }
-        account.ended(self.deadline_ns, started_ns, source.now_ns());
+        let ended_ns = source.now_ns();
+        account.ended(self.deadline_ns, started_ns, ended_ns);
+        ended_ns
     }
 }
 

@@ -1,7 +1,7 @@
 //! Many values by one move of a position.
 
 use super::access::{Access, Mark, Side};
-use super::{Cursor, Ring, Slot, gather};
+use super::{Cursor, HANDED_ON, Ring, Slot, gather, hand_on};
 use crate::sync::Ordering;
 
 impl<T> Ring<T> {
@@ -58,6 +58,10 @@ impl<T, P: Side, C: Side> Ring<T, P, C> {
                     slot.mark.set(filling.next);
                 }
             }
+        }
+        drop(filling);
+        if P::SOLE && C::SOLE && size_of_val(self.slots()) <= HANDED_ON {
+            self.pieces(tail, claimed).into_iter().for_each(hand_on);
         }
         claimed as usize
     }

@@ -94,6 +94,10 @@ const STREAM: u64 = 2;
 /// After so many attempts a thread yields: by then there may be more threads than processors, and another one, of the
 /// other side perhaps, has use for this one.
 const CONTENTION_ATTEMPTS: u32 = 2;
+/// The largest ring, in bytes of its slots, whose sole producer hands on the lines that it has written in a batch. It lies
+/// in the caches of both cores, so that the reader is close behind and finds each line in the other core's cache, which
+/// takes longer than from where both look. A reader that is far behind finds it there anyway.
+const HANDED_ON: usize = 128 << 10;
 /// How many slots ahead a thread asks for the cache line that it will write. A locked instruction lets no later access
 /// begin before it has ended, so that without this each line would be waited for in full.
 const SLOTS_AHEAD: u64 = 4;
@@ -462,6 +466,21 @@ pub(crate) fn fetch_for_writing<T>(place: &T) {
         std::arch::asm!("prefetchw byte ptr [{}]", in(reg) place, options(nostack, preserves_flags));
     }
     let _ = place;
+}
+
+/// Has the cache lines of slots that were written brought where every core finds them soon. A hint, for a reader that is
+/// waiting for them; whoever writes them next fetches them again.
+#[inline(always)]
+fn hand_on<T>(written: &[T]) {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    for line in (0..size_of_val(written)).step_by(64) {
+        let place = written.as_ptr().wrapping_byte_add(line);
+        // SAFETY: reads and writes nothing; processors that do not know the instruction take it for none.
+        unsafe {
+            std::arch::asm!("cldemote byte ptr [{}]", in(reg) place, options(nostack, preserves_flags));
+        }
+    }
+    let _ = written;
 }
 
 fn spin(times: u32) {

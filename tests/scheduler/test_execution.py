@@ -445,7 +445,16 @@ def test_what_cannot_be_is_refused_by_name(scheduler, options, named):
 
 
 @pytest.mark.parametrize(
-    "options", [{"workers": 0}, {"jobs_max": 0}, {"reserved": -1}, {"tolerance": math.nan}, {"order": "shortest"}]
+    "options",
+    [
+        {"workers": 0},
+        {"jobs_max": 0},
+        {"reserved": -1},
+        {"tolerance": math.nan},
+        {"order": "shortest"},
+        {"spin": "2 s"},
+        {"spin": "soon"},
+    ],
 )
 def test_a_scheduler_with_impossible_options_is_not_made(options):
     with pytest.raises(cf.ArgumentError):

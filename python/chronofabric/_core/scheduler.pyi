@@ -1,5 +1,6 @@
 """Timers, and what they do when they fire."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self, final
 
@@ -33,13 +34,7 @@ class Timers:
         *,
         timers_max: int,
         spin_ns: int | None,
-        class_: str,
-        priority: int,
-        runtime_ns: int,
-        period_ns: int,
-        processor: int | None,
-        lock_memory: bool,
-        awake_processors: bool,
+        realtime: Mapping[str, object],
     ) -> Self: ...
     def attend(self, runner: Any) -> None:
         """On a simulated source: have timers fire as its time moves, with Python called by `runner`."""
@@ -263,19 +258,7 @@ class Worker:
     those that are native, in the class that was asked for.
     """
 
-    def __new__(
-        cls,
-        queue: DeadlineQueue,
-        timers: Timers,
-        *,
-        class_: str,
-        priority: int,
-        runtime_ns: int,
-        period_ns: int,
-        processor: int | None,
-        lock_memory: bool,
-        awake_processors: bool,
-    ) -> Self: ...
+    def __new__(cls, queue: DeadlineQueue, timers: Timers, realtime: Mapping[str, object]) -> Self: ...
     def wait(self) -> tuple[int, Any] | None:
         """Take the most urgent job, and wait for one; return None once the queue is closed.
 

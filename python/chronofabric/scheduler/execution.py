@@ -81,6 +81,8 @@ class Scheduler:
         Jobs with a guarantee always go by deadline, for which they were admitted.
     loop
         Where coroutines run, if not on the loop that enters.
+    spin
+        How long before the instant of a job a thread that waits for it is awake, as for `Timers`.
     realtime
         What its threads ask of the system: the one that lets jobs come, and the workers. A worker has the class while
         it waits and while it runs native jobs, and lays it down before it calls Python. The processor is that of the
@@ -115,6 +117,7 @@ class Scheduler:
         jobs_max: int = 65_536,
         order: Literal["deadline", "feasible-first"] = "deadline",
         loop: asyncio.AbstractEventLoop | None = None,
+        spin: Duration = "auto",
         realtime: Realtime | None = None,
     ) -> None:
         checked_count("workers", workers)
@@ -127,13 +130,11 @@ class Scheduler:
         # What is the process's is asked for by the first worker. The processor of a worker is not the firing thread's
         # too, because the worker may do native jobs there in the same class.
         of_threads = replace(asked, lock_memory=False, awake_processors=False)
-        self._timers = _Releases(name, clock=clock, realtime=replace(of_threads, processor=None))
+        self._timers = _Releases(name, clock=clock, spin=spin, realtime=replace(of_threads, processor=None))
         self._simulated = _clock.source(clock).kind == "simulated"
         self._queues = [_scheduler.DeadlineQueue(jobs_max, clock=clock) for _ in range(workers)]
         self._workers = [
-            _scheduler.Worker(
-                queue, self._timers._core, **_for_worker(of_threads if number else asked, number).options()
-            )
+            _scheduler.Worker(queue, self._timers._core, _for_worker(of_threads if number else asked, number).options())
             for number, queue in enumerate(self._queues)
         ]
         self._name = name

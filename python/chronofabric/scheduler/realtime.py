@@ -95,7 +95,7 @@ class Realtime:
     def options(self) -> dict[str, Any]:
         """Return what the Rust side takes."""
         return {
-            "class_": self.scheduling,
+            "scheduling": self.scheduling,
             "priority": self.priority,
             "runtime_ns": nanoseconds(self.runtime),
             "period_ns": nanoseconds(self.period),

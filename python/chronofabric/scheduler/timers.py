@@ -183,8 +183,10 @@ class Timers:
             raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
         checked_count("timers_max", timers_max)
         spin_ns = None if isinstance(spin, str) and spin == "auto" else nanoseconds(spin, argument="spin")
-        options = (realtime or Realtime()).options()
-        self._core = _scheduler.Timers(name, clock, wakeups, token, timers_max=timers_max, spin_ns=spin_ns, **options)
+        asked = (realtime or Realtime()).options()
+        self._core = _scheduler.Timers(
+            name, clock, wakeups, token, timers_max=timers_max, spin_ns=spin_ns, realtime=asked
+        )
         self._name = name
         self._token = token
         self._shared = wakeups

@@ -119,12 +119,28 @@ impl Service {
     }
 }
 
-/// A scheduling class, by its name.
-fn class_of(name: &str, priority: u8, runtime_ns: u64, period_ns: u64) -> Class {
-    match name {
-        "fifo" => Class::Fifo { priority },
-        "deadline" => Class::Deadline { runtime_ns, period_ns },
-        _ => Class::Usual,
+/// What Python asks of the system, by the keys of its `Realtime.options`.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Asked {
+    scheduling: String,
+    priority: u8,
+    runtime_ns: u64,
+    period_ns: u64,
+    processor: Option<usize>,
+    lock_memory: bool,
+    awake_processors: bool,
+}
+
+impl From<Asked> for Realtime {
+    fn from(asked: Asked) -> Self {
+        let Asked { scheduling, priority, runtime_ns, period_ns, processor, lock_memory, awake_processors } = asked;
+        let class = match &*scheduling {
+            "fifo" => Class::Fifo { priority },
+            "deadline" => Class::Deadline { runtime_ns, period_ns },
+            _ => Class::Usual,
+        };
+        Self { class, processor, lock_memory, awake_processors }
     }
 }
 
@@ -174,8 +190,7 @@ pub(crate) struct Timers {
 #[pymethods]
 impl Timers {
     #[new]
-    #[pyo3(signature = (name, source, wakeups, token, *, timers_max, spin_ns, class_, priority, runtime_ns, period_ns,
-                        processor, lock_memory, awake_processors))]
+    #[pyo3(signature = (name, source, wakeups, token, *, timers_max, spin_ns, realtime))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -185,18 +200,11 @@ impl Timers {
         token: u64,
         timers_max: usize,
         spin_ns: Option<i64>,
-        class_: &str,
-        priority: u8,
-        runtime_ns: u64,
-        period_ns: u64,
-        processor: Option<usize>,
-        lock_memory: bool,
-        awake_processors: bool,
+        realtime: Asked,
     ) -> PyResult<Self> {
         let source = source_of(source)?;
-        let class = class_of(class_, priority, runtime_ns, period_ns);
-        let realtime = Realtime { class, processor, lock_memory, awake_processors };
-        let options = TimersOptions { timers_max, spin: spin_ns.map_or(Spin::Auto, Spin::Fixed), realtime };
+        let spin = spin_ns.map_or(Spin::Auto, Spin::Fixed);
+        let options = TimersOptions { timers_max, spin, realtime: realtime.into() };
         let wheel =
             Wheel::new(source.clone(), &options).map_err(|error| scheduler_error(py, &error, &error.to_string()))?;
         let calls = Arc::new(Calls { waiting: Mutex::default(), wake: wakeups.wake(), token, source });

@@ -154,6 +154,7 @@ impl<T> Ring<T> {
 
     /// As [`Ring::pop_with`] for who has exclusive access: where `part` takes a part of the oldest value, that is what comes, and
     /// the rest stays. Says whether the whole came.
+    #[cfg(not(loom))]
     #[inline(always)]
     pub(crate) fn pop_part<A: Access>(
         &self,
@@ -190,6 +191,7 @@ impl<T> Ring<T> {
     }
 
     /// As [`Ring::look_at`] for the value so many places behind the oldest one.
+    #[cfg(not(loom))]
     #[inline(always)]
     pub(crate) fn look_ahead(&self, ahead: u64, look: impl FnOnce(&T)) {
         self.look_at(self.head.position.load(Ordering::Relaxed) + ahead, look);

@@ -1,7 +1,7 @@
 //! Jobs by deadline as Python holds them, and the answers of admission.
 
 use super::tasks::NativeJob;
-use super::{Service, Timers, class_of, refusals, scheduler_error};
+use super::{Asked, Service, Timers, refusals, scheduler_error};
 use crate::clock::{instant_ns, source_of};
 use crate::errors;
 use crate::node::{detached, lock};
@@ -219,22 +219,8 @@ pub(crate) struct Worker {
 #[pymethods]
 impl Worker {
     #[new]
-    #[pyo3(signature = (queue, timers, *, class_, priority, runtime_ns, period_ns, processor, lock_memory,
-                        awake_processors))]
-    #[allow(clippy::too_many_arguments)]
-    fn new(
-        queue: &DeadlineQueue,
-        timers: &Timers,
-        class_: &str,
-        priority: u8,
-        runtime_ns: u64,
-        period_ns: u64,
-        processor: Option<usize>,
-        lock_memory: bool,
-        awake_processors: bool,
-    ) -> Self {
-        let class = class_of(class_, priority, runtime_ns, period_ns);
-        let realtime = Realtime { class, processor, lock_memory, awake_processors };
+    fn new(queue: &DeadlineQueue, timers: &Timers, realtime: Asked) -> Self {
+        let realtime = Realtime::from(realtime);
         let service = timers.service();
         let arrivals =
             Arrivals { source: service.calls.source.clone(), margin: service.wheel().margin(), timers: service };

@@ -639,7 +639,7 @@ mod tests {
             timers.arm(due_ns, None, Tell(due_ns as u64, sender.clone())).unwrap();
         }
         source.as_simulated().unwrap().set(20).unwrap();
-        let mut seen = |by_ns| {
+        let seen = |by_ns| {
             timers.fire_due_by(by_ns);
             fired.try_iter().map(|(number, firing)| (number, firing.now_ns)).collect::<Vec<_>>()
         };

@@ -78,17 +78,32 @@ def test_a_run_judges_the_jobs_of_all_tasks(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason="needs a C compiler")
-def test_a_noisy_round_is_repeated_and_counted(tmp_path, monkeypatch):
+def test_a_noisy_round_is_repeated_and_the_least_noisy_one_is_known(tmp_path, monkeypatch):
     (tasks, *_), _ = draw(1, 7)
+    monkeypatch.setattr(_admitted, "STANDSTILL_NS", 10**12)
     spinning = compiled(tmp_path)
-    for stolen, rounds in [([0.5, 0.0], 2), ([0.5, 0.5, 0.5], 3)]:
+    for stolen, rounds in [([0.5, 0.0], 2), ([0.5, 0.3, 0.4], 3)]:
         # Seconds of the machine before and after each round, and how much of them the host took.
         readings = iter(
             [noise.Reading(total, steal, 0.0, 0.0) for each in stolen for total, steal in ((0, 0), (1, each))]
         )
         monkeypatch.setattr(noise, "read", lambda readings=readings: next(readings))
-        late, ran, quiet = quietly(spinning, tasks, 0.4)
-        assert (bool(late), ran, quiet) == (True, rounds, stolen[-1] == 0.0)
+        ran = quietly(spinning, tasks, 0.4)
+        assert [each.noise_level for each in ran] == pytest.approx([each / noise.STEAL_SHARE_MAX for each in stolen])
+        assert len(ran) == rounds
+        assert all(each.late for each in ran)
+
+
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason="needs a C compiler")
+def test_a_processor_that_stands_still_is_noise(tmp_path, monkeypatch):
+    (tasks, *_), _ = draw(1, 7)
+    # Every look at the clock is a standstill: nothing is left of the processor.
+    monkeypatch.setattr(_admitted, "STANDSTILL_NS", 0)
+    quiet = noise.Reading(0.0, 0.0, 0.0, 0.0)
+    monkeypatch.setattr(noise, "read", lambda: quiet)
+    levels = [each.noise_level for each in quietly(compiled(tmp_path), tasks, 0.4)]
+    assert len(levels) == _admitted.ROUNDS_MAX
+    assert min(levels) > 10
 
 
 def test_what_decides_the_figures_is_named():

@@ -48,10 +48,10 @@ MARGIN_NS = 20_000
 LEAST_BUDGET_NS = 2 * MARGIN_NS
 JOBS_MAX = 4_096
 # How often a set is run at most, where the machine is not quiet.
-ROUNDS_MAX = 3
+ROUNDS_MAX = 5
 # No interrupt takes as long, unless the host takes the processor too.
 STANDSTILL_NS = 50_000
-REALTIME = Realtime(scheduling="fifo", priority=50, lock_memory=True)
+REALTIME = Realtime(scheduling="fifo", priority=50, lock_memory=True, awake_processors=True)
 SOURCE = """
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -329,11 +329,16 @@ def starts_without_noise(
 
 def best_class() -> str:
     """Return the class that workers get here, as a name of a case says it."""
-    with Scheduler("class", realtime=REALTIME) as scheduler:
+    return "usual class" if "class" in refused(REALTIME) else "class fifo"
+
+
+def refused(realtime: Realtime) -> set[str]:
+    """Return which options workers do not get here."""
+    with Scheduler("class", realtime=realtime) as scheduler:
         begun = threading.Event()
         scheduler.submit(begun.set, deadline=0)
         begun.wait()
-        return "usual class" if any(each.option == "class" for each in scheduler.refused) else "class fifo"
+        return {each.option for each in scheduler.refused}
 
 
 def environment() -> str:
@@ -344,7 +349,7 @@ def environment() -> str:
         if re.search(r"^flags.*\bhypervisor\b", _text("/proc/cpuinfo"), re.MULTILINE)
         else "no hypervisor seen"
     )
-    sleeps = "processors may sleep" if not REALTIME.awake_processors else "processors kept awake"
+    sleeps = "processors may sleep" if "awake_processors" in refused(REALTIME) else "processors kept awake"
     return f"{best_class()}, timer slack 1 ns, {sleeps}, {governor}, {machine}"
 
 

@@ -3,8 +3,9 @@
 `python -m benchmarks.peers.scheduler [--quick] [--json FILE] [--case TEXT]`
 
 Lateness is from the instant of a timer to the first instruction of its action, of one timer every 5 ms for 5 s. Native
-timers stand beside `cyclictest` of the usual class without a hold on the processors' latency (`--laptop`), or, where
-that is not installed, a loop of `time.sleep` to absolute instants. The Rust side by itself is measured by `cargo bench
+timers stand beside `cyclictest`, or, where that is not installed, a loop of `time.sleep` to absolute instants: both in
+the usual class without a hold on the processors' latency (`--laptop`), and, where it is permitted, both in the class
+`fifo` with processors kept awake. The Rust side by itself is measured by `cargo bench
 -p chronofabric-scheduler`, beside tokio's `DelayQueue` and a heap.
 
 Jobs by deadline are held against the same jobs without noise: see `_admitted.py`. They run in the best class that is
@@ -24,14 +25,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import chronofabric as cf
-from benchmarks.peers._admitted import COMPILER, TASKS, UTILISATION, Admitted, best_class
+from benchmarks.peers._admitted import COMPILER, REALTIME, TASKS, UTILISATION, Admitted, best_class, refused
 from benchmarks.peers._rounds import Case, main
-from chronofabric.scheduler import Timers
+from chronofabric.scheduler import Realtime, Timers
 
 PERIOD_S = 0.005
+# What admitted sets get, but for memory, which `cyclictest` does not lock either.
+AWAKE = replace(REALTIME, lock_memory=False)
 SUBMISSION_NS_MAX = 250.0
 FAR_S = 3_600.0
 
@@ -57,18 +61,7 @@ def cases(quick: bool) -> list[Case]:
             unit="ns/call",
         ),
     ]
-    peer, name = (cyclictest_us, "cyclictest --laptop") if shutil.which("cyclictest") else (sleep_us, "time.sleep")
-    for load, bar, around in [("idle", 1.0, idle), ("a busy Python thread", 1 / 1.2, busy)]:
-        found.append(
-            Case(
-                f"lateness p99 of native timers, usual class, {load}",
-                ours=partial(native_us, timers, around),
-                peer=partial(peer, timers, around),
-                peer_name=name,
-                unit="us",
-                bar=bar,
-            )
-        )
+    found += native(timers)
     for percent, bar in [(50, 1 / 0.3), (99, 1 / 0.7)]:
         for called, needs, fire in [
             ("asyncio", (), with_asyncio),
@@ -101,6 +94,31 @@ def cases(quick: bool) -> list[Case]:
             )
         )
     return [*found, *admitted(*((10, 1.0) if quick else (100, 3.0)))]
+
+
+def native(timers: int) -> list[Case]:
+    """Make the cases of native timers: in the usual class, and in the best one, where that is permitted."""
+    peers: list[tuple[str, Realtime | None, str, Callable[..., float]]]
+    if shutil.which("cyclictest") is None:
+        peers = [("usual class", None, "time.sleep", partial(sleep_us, timers))]
+    else:
+        peers = [("usual class", None, "cyclictest --laptop", partial(cyclictest_us, timers, "--laptop"))]
+        if not refused(AWAKE):
+            option = f"-p{AWAKE.priority}"
+            name = "class fifo, processors kept awake"
+            peers.append((name, AWAKE, f"cyclictest {option}", partial(cyclictest_us, timers, option)))
+    return [
+        Case(
+            f"lateness p99 of native timers, {name}, {load}",
+            ours=partial(native_us, timers, realtime, around),
+            peer=partial(peer, around),
+            peer_name=peer_name,
+            unit="us",
+            bar=bar,
+        )
+        for name, realtime, peer_name, peer in peers
+        for load, bar, around in [("idle", 1.0, idle), ("a busy Python thread", 1 / 1.2, busy)]
+    ]
 
 
 def admitted(sets: int, seconds: float) -> list[Case]:
@@ -184,18 +202,18 @@ def rearm_ns(count: int, held: int) -> float:
         return (time.perf_counter_ns() - started_ns) / count
 
 
-def native_us(count: int, around: Callable[[], object]) -> float:
+def native_us(count: int, realtime: Realtime | None, around: Callable[[], object]) -> float:
     """Return the 99th percentile of how late a native timer fires."""
-    with around(), Timers() as timers:  # type: ignore[attr-defined]
+    with around(), Timers(realtime=realtime) as timers:  # type: ignore[attr-defined]
         timer = timers.every(PERIOD_S, cf.Flag())
         time.sleep(count * PERIOD_S)
         timer.cancel()
         return float(timer.report()["native_start_ns"]["p99"]) / 1e3
 
 
-def cyclictest_us(count: int, around: Callable[[], object]) -> float:
+def cyclictest_us(count: int, option: str, around: Callable[[], object]) -> float:
     """Return the same of rt-tests' own measure."""
-    command = ["cyclictest", "-q", "-t1", "-i", "5000", "-l", str(count), "-h", "20000", "--laptop"]
+    command = ["cyclictest", "-q", "-t1", "-i", "5000", "-l", str(count), "-h", "20000", option]
     with around():  # type: ignore[attr-defined]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = [(int(us), int(hits)) for us, hits in re.findall(r"^(\d+)\s+(\d+)$", text, re.MULTILINE)]

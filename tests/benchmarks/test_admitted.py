@@ -81,6 +81,7 @@ def test_a_run_judges_the_jobs_of_all_tasks(tmp_path):
 def test_a_noisy_round_is_repeated_and_the_least_noisy_one_is_known(tmp_path, monkeypatch):
     (tasks, *_), _ = draw(1, 7)
     monkeypatch.setattr(_admitted, "STANDSTILL_NS", 10**12)
+    monkeypatch.setattr(_admitted, "ROUNDS_MAX", 3)
     spinning = compiled(tmp_path)
     for stolen, rounds in [([0.5, 0.0], 2), ([0.5, 0.3, 0.4], 3)]:
         # Seconds of the machine before and after each round, and how much of them the host took.

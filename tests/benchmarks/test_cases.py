@@ -50,6 +50,13 @@ CLAIMED = {
     "startup": {},
     "testing": {},
 }
+# Only where the class is permitted and cyclictest is installed.
+PERMITTED = {
+    "scheduler": {
+        "lateness p99 of native timers, class fifo, processors kept awake, idle": 1.0,
+        "lateness p99 of native timers, class fifo, processors kept awake, a busy Python thread": 1 / 1.2,
+    }
+}
 # Rows a second, ms until a late subscriber has all last values, then a sustained rate, what it dropped, and what its
 # memory grew by; ns a sample, and ms to an action; optima found, and missed where they are zero, the worst by its
 # optimum, those worse than a rule, and s; ns a call, and % of late starts; ms to start; s for the test of an hour.
@@ -74,5 +81,8 @@ def test_cases_have_names_of_their_own_and_the_stated_bars(concern, quick):
     cases = importlib.import_module(f"benchmarks.peers.{concern}").cases(quick)
     names = [case.name for case in cases]
     assert len(set(names)) == len(names) > 0
-    assert {case.name: case.bar for case in cases if case.bar is not None} == CLAIMED[concern]
+    bars = {case.name: case.bar for case in cases if case.bar is not None}
+    permitted = PERMITTED.get(concern, {})
+    assert {name: bar for name, bar in bars.items() if name not in permitted} == CLAIMED[concern]
+    assert permitted | bars == permitted | CLAIMED[concern]
     assert [case.limit for case in cases if case.limit is not None] == LIMITS.get(concern, [])

@@ -12,7 +12,8 @@ import weakref
 import pytest
 
 import chronofabric as cf
-from chronofabric.scheduler import Scheduler
+from chronofabric._core import scheduler as core
+from chronofabric.scheduler import Scheduler, Timers
 from tests.semantics.helpers import until
 from tests.subprocesses import run_python
 
@@ -140,6 +141,28 @@ def test_a_sporadic_native_job_that_comes_too_soon_counts_as_coming_when_it_may(
         task.cancel()
         with pytest.raises(cf.ClosedError):
             task.release()
+
+
+def test_after_a_native_job_those_are_next_that_had_come_when_it_ended():
+    ran: list[str] = []
+    queue = core.DeadlineQueue()
+    account = core.JobAccount(
+        tolerance_ns=MS, budget_ns=MS, on_miss="run", demotes=False, guaranteed=True, feasible_first=False
+    )
+    hour_ns = 3_600_000 * MS
+    with Timers() as timers:
+        now_ns = timers.now()
+        # The second comes in an hour, as one may while the next job is chosen: the third had come, and is less urgent.
+        for name, comes_ns, deadline_ns in [("first", 0, MS), ("second", hour_ns, 2 * MS), ("third", 0, 3 * MS)]:
+            act = native(lambda due, waited, name=name: ran.append(name))
+            jobs = core.NativeTask(act, timers._core, queue, account, deadline_ns=deadline_ns - comes_ns, priority=0)
+            jobs.release(now_ns + comes_ns)
+        queue.push("last", now_ns + 4 * MS)
+        assert queue.wait() == (now_ns + 4 * MS, "last")
+        assert ran == ["first", "third"]
+        # It is not forgotten, and where nothing else waits it is not waited for.
+        assert queue.pop() is None
+        assert ran == ["first", "third", "second"]
 
 
 def test_misses_of_native_jobs_are_handed_to_python():

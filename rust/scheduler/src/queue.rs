@@ -107,6 +107,25 @@ impl<T> DeadlineQueue<T> {
         Some((deadline_ns(first.key), self.give_back(first.job)?))
     }
 
+    /// Takes the most urgent job of those that may be taken; the others stay as they are.
+    pub fn pop_where(&mut self, may_be_taken: impl Fn(&T) -> bool) -> Option<(i64, T)> {
+        let mut passed_over = Vec::new();
+        let taken = loop {
+            let Some(&first) = self.heap.first() else { break None };
+            let is_taken = self.jobs[first.job as usize].value.as_ref().is_some_and(&may_be_taken);
+            self.remove(0);
+            if is_taken {
+                break self.give_back(first.job).map(|value| (deadline_ns(first.key), value));
+            }
+            passed_over.push(first);
+        };
+        for entry in passed_over {
+            self.heap.push(entry);
+            self.rise(self.heap.len() - 1, entry);
+        }
+        taken
+    }
+
     /// Takes a job out, unless it was taken already.
     pub fn cancel(&mut self, handle: JobHandle) -> Option<T> {
         let job = self.jobs.get(handle.job as usize).filter(|job| job.generation == handle.generation)?;
@@ -270,6 +289,7 @@ mod tests {
     enum Step {
         Push(i64, u8),
         Pop,
+        PopWhere(usize),
         Cancel(usize),
     }
 
@@ -278,6 +298,7 @@ mod tests {
         prop_oneof![
             4 => (deadline, 0_u8..4).prop_map(|(deadline_ns, priority)| Step::Push(deadline_ns, priority)),
             2 => Just(Step::Pop),
+            1 => (1_usize..5).prop_map(Step::PopWhere),
             1 => any::<usize>().prop_map(Step::Cancel),
         ]
     }
@@ -300,6 +321,11 @@ mod tests {
                     Step::Pop => {
                         let expected = (!model.is_empty()).then(|| model.remove(0));
                         prop_assert_eq!(queue.pop(), expected.map(|(deadline_ns, _, number)| (deadline_ns, number)));
+                    }
+                    Step::PopWhere(divisor) => {
+                        let place = model.iter().position(|job| job.2 % divisor == 0);
+                        let expected = place.map(|place| model.remove(place)).map(|(deadline_ns, _, job)| (deadline_ns, job));
+                        prop_assert_eq!(queue.pop_where(|job| job % divisor == 0), expected);
                     }
                     Step::Cancel(which) if !handles.is_empty() => {
                         let (handle, number) = handles[which % handles.len()];

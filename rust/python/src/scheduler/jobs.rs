@@ -83,8 +83,10 @@ impl State {
         self.guaranteed.len() + self.best_effort.len()
     }
 
-    fn pop(&mut self, source: Option<&TimeSource>) -> Option<(i64, Entry)> {
-        if let Some(job) = self.guaranteed.pop() {
+    /// Takes the most urgent job, among those with a guarantee of those that had come by an instant where there are any.
+    fn pop(&mut self, by_ns: i64, source: Option<&TimeSource>) -> Option<(i64, Entry)> {
+        let had_come = |entry: &Entry| !matches!(entry, Entry::Native(job) if job.arrival_ns() > by_ns);
+        if let Some(job) = self.guaranteed.pop_where(had_come).or_else(|| self.guaranteed.pop()) {
             return Some(job);
         }
         while let Some(first) = self.best_effort.first_mut()
@@ -138,7 +140,7 @@ impl Shared {
             let (popped, closed) = {
                 let mut state = lock(&self.state);
                 // What waits when it is closed is not done any more.
-                (if state.closed { None } else { state.pop(self.source.as_ref()) }, state.closed)
+                (if state.closed { None } else { state.pop(by_ns, self.source.as_ref()) }, state.closed)
             };
             match popped {
                 Some((deadline_ns, Entry::Python(job))) => return (Some((deadline_ns, job)), closed),
@@ -338,7 +340,7 @@ impl DeadlineQueue {
         loop {
             let (popped, closed) = {
                 let mut state = lock(&self.0.state);
-                (state.pop(self.0.source.as_ref()), state.closed)
+                (state.pop(i64::MAX, self.0.source.as_ref()), state.closed)
             };
             match popped? {
                 (deadline_ns, Entry::Python(job)) => return Some((deadline_ns, job)),

@@ -301,6 +301,11 @@ pub(crate) struct NativeJob {
 }
 
 impl NativeJob {
+    /// When it came.
+    pub(crate) fn arrival_ns(&self) -> i64 {
+        self.arrival_ns
+    }
+
     /// Does it, or what is to be done where it comes too late; in the thread of its worker, without the interpreter. Says
     /// when that was done.
     pub(crate) fn run(self) -> i64 {

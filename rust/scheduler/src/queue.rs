@@ -107,23 +107,14 @@ impl<T> DeadlineQueue<T> {
         Some((deadline_ns(first.key), self.give_back(first.job)?))
     }
 
-    /// Takes the most urgent job of those that may be taken; the others stay as they are.
+    /// Takes the most urgent job of those that may be taken; the others stay as they are. Where the first one may not, all
+    /// are looked at.
     pub fn pop_where(&mut self, may_be_taken: impl Fn(&T) -> bool) -> Option<(i64, T)> {
-        let mut passed_over = Vec::new();
-        let taken = loop {
-            let Some(&first) = self.heap.first() else { break None };
-            let is_taken = self.jobs[first.job as usize].value.as_ref().is_some_and(&may_be_taken);
-            self.remove(0);
-            if is_taken {
-                break self.give_back(first.job).map(|value| (deadline_ns(first.key), value));
-            }
-            passed_over.push(first);
-        };
-        for entry in passed_over {
-            self.heap.push(entry);
-            self.rise(self.heap.len() - 1, entry);
-        }
-        taken
+        let may = |entry: &&Entry| self.jobs[entry.job as usize].value.as_ref().is_some_and(&may_be_taken);
+        let first = self.heap.first().filter(may);
+        let Entry { key, job } = *first.or_else(|| self.heap.iter().filter(may).min_by_key(|entry| entry.key))?;
+        self.remove(self.jobs[job as usize].place as usize);
+        Some((deadline_ns(key), self.give_back(job)?))
     }
 
     /// Takes a job out, unless it was taken already.

@@ -6,7 +6,15 @@ import shutil
 
 from benchmarks._release import refuse_debug_build
 from benchmarks.peers._admitted import COMPILER, Admitted
-from benchmarks.peers.scheduler import idle, native_us, python_us, rearm_ns
+from benchmarks.peers.scheduler import (
+    from_two_threads_ns,
+    idle,
+    native_us,
+    pairs_ns,
+    python_us,
+    rearm_ns,
+    with_deadline_queue,
+)
 
 
 class Arming:
@@ -23,6 +31,21 @@ class Arming:
         return rearm_ns(200_000, held)
 
 
+class Jobs:
+    """Jobs by deadline, nanoseconds each."""
+
+    unit = "ns"
+
+    def setup(self) -> None:
+        refuse_debug_build()
+
+    def track_push_and_pop(self) -> float:
+        return pairs_ns(with_deadline_queue, 50_000)
+
+    def track_from_two_threads(self) -> float:
+        return from_two_threads_ns(with_deadline_queue, 50_000)
+
+
 class Lateness:
     """How late timers are, 99th percentile in microseconds, one every 5 ms."""
 
@@ -32,7 +55,7 @@ class Lateness:
         refuse_debug_build()
 
     def track_native(self) -> float:
-        return native_us(200, idle)
+        return native_us(200, None, idle)
 
     def track_python(self) -> float:
         return python_us(200, 99)

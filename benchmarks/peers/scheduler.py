@@ -4,8 +4,8 @@
 
 Lateness is from the instant of a timer to the first instruction of its action, of one timer every 5 ms for 5 s. Native
 timers stand beside `cyclictest`, or, where that is not installed, a loop of `time.sleep` to absolute instants: both in
-the usual class without a hold on the processors' latency (`--laptop`), and, where it is permitted, both in the class
-`fifo` with processors kept awake. The Rust side by itself is measured by `cargo bench
+the usual class without a hold on the processors' latency (`--laptop`), and, where that is permitted and `cyclictest` is
+installed, both in the class `fifo` with processors kept awake. The Rust side by itself is measured by `cargo bench
 -p chronofabric-scheduler`, beside tokio's `DelayQueue` and a heap.
 
 Jobs by deadline are held against the same jobs without noise: see `_admitted.py`. They run in the best class that is
@@ -15,6 +15,8 @@ permitted, which their cases name; what else decides such figures is printed wit
 from __future__ import annotations
 
 import asyncio
+import itertools
+import queue
 import re
 import sched
 import shutil
@@ -41,6 +43,8 @@ FAR_S = 3_600.0
 
 # A peer of Python's schedulers fires a function at instants of `time.monotonic` and returns when all were fired.
 Peer = Callable[[list[float], Callable[[float], None]], None]
+# What adds a job that is due at an instant, what takes the most urgent one, and what waits for it.
+Jobs = tuple[Callable[[int], object], Callable[[], object], Callable[[], object]]
 
 
 def cases(quick: bool) -> list[Case]:
@@ -81,6 +85,20 @@ def cases(quick: bool) -> list[Case]:
                     needs=needs,
                 )
             )
+    pairs = 5_000 if quick else 50_000
+    for name, run in [
+        ("push and pop at depth 256, one thread", pairs_ns),
+        ("push from two threads, wait in a third", from_two_threads_ns),
+    ]:
+        found.append(
+            Case(
+                f"jobs by deadline, {name}, from Python",
+                ours=partial(run, with_deadline_queue, pairs),
+                peer=partial(run, with_priority_queue, pairs),
+                peer_name="queue.PriorityQueue",
+                unit="ns/job",
+            )
+        )
     held = 20_000 if quick else 100_000
     for do, ours in [("a flag", HOLD_FLAG), ("a Python callback", HOLD_CALLBACK)]:
         found.append(
@@ -200,6 +218,56 @@ def rearm_ns(count: int, held: int) -> float:
         for _ in range(count):
             rearm(FAR_S)
         return (time.perf_counter_ns() - started_ns) / count
+
+
+def with_deadline_queue() -> Jobs:
+    """Make a queue by deadline."""
+    jobs = cf.scheduler.DeadlineQueue(1 << 20)
+    return partial(jobs.push, object()), jobs.pop, jobs.wait
+
+
+def with_priority_queue() -> Jobs:
+    """Make one of the standard library; of two jobs with one deadline the older one comes first."""
+    jobs: queue.PriorityQueue[tuple[int, int, object]] = queue.PriorityQueue()
+    put, job, age = jobs.put, object(), itertools.count()
+    return lambda deadline_ns: put((deadline_ns, next(age), job)), jobs.get_nowait, jobs.get
+
+
+def deadlines(count: int) -> Iterator[int]:
+    """Make instants in no order."""
+    return (number * 7_919 % 256_000 for number in range(count))
+
+
+def pairs_ns(make: Callable[[], Jobs], count: int) -> float:
+    """Return the nanoseconds of adding a job and taking the most urgent one, with 256 that wait."""
+    push, pop, _ = make()
+    for deadline_ns in deadlines(256):
+        push(deadline_ns)
+    started_ns = time.perf_counter_ns()
+    for deadline_ns in deadlines(count):
+        push(deadline_ns)
+        pop()
+    return (time.perf_counter_ns() - started_ns) / count
+
+
+def from_two_threads_ns(make: Callable[[], Jobs], count: int) -> float:
+    """Return the nanoseconds for each job that one of two threads adds and a third one takes."""
+    push, _, wait = make()
+
+    def produce() -> None:
+        for deadline_ns in deadlines(count):
+            push(deadline_ns)
+
+    producers = [threading.Thread(target=produce) for _ in range(2)]
+    started_ns = time.perf_counter_ns()
+    for producer in producers:
+        producer.start()
+    for _ in range(2 * count):
+        wait()
+    took_ns = time.perf_counter_ns() - started_ns
+    for producer in producers:
+        producer.join()
+    return took_ns / (2 * count)
 
 
 def native_us(count: int, realtime: Realtime | None, around: Callable[[], object]) -> float:

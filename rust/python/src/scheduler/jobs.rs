@@ -13,7 +13,7 @@ use chronofabric_scheduler::{
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a scheduling class is called where it is refused.
@@ -49,6 +49,8 @@ struct Hopeful {
 struct State {
     guaranteed: Queue<Entry>,
     best_effort: Queue<Hopeful>,
+    /// How many wait for a job in their sleep: to wake nobody is a call of the system, too.
+    sleepers: usize,
     closed: bool,
 }
 
@@ -109,19 +111,22 @@ impl Shared {
         priority: u8,
         entry: Entry,
     ) -> Result<QueuedJob, SchedulerError> {
-        let pushed = {
+        let (pushed, sleepers) = {
             let mut state = lock(&self.state);
-            match band {
+            let pushed = match band {
                 _ if state.closed => Err(SchedulerError::Closed),
                 Band::Guaranteed => state.guaranteed.push(deadline_ns, priority, entry),
                 Band::BestEffort { latest_start_ns } => {
                     state.best_effort.push(deadline_ns, priority, Hopeful { entry, latest_start_ns })
                 }
-            }
+            };
+            (pushed, state.sleepers)
         };
         let handle = pushed?;
         self.pushed.fetch_add(1, Ordering::Release);
-        self.changed.notify_one();
+        if sleepers > 0 {
+            self.changed.notify_one();
+        }
         Ok(QueuedJob { queue: Arc::clone(self), handle, band })
     }
 
@@ -179,8 +184,11 @@ impl Shared {
 
     /// Sleeps until a job waits, but for no longer than said, nor than a slice.
     fn sleep(&self, longest: Duration) {
+        let mut state = lock(&self.state);
+        state.sleepers += 1;
         let waits = |state: &mut State| state.is_empty() && !state.closed;
-        drop(self.changed.wait_timeout_while(lock(&self.state), longest.min(SLICE), waits));
+        let slept = self.changed.wait_timeout_while(state, longest.min(SLICE), waits);
+        slept.unwrap_or_else(PoisonError::into_inner).0.sleepers -= 1;
     }
 
     /// Takes the most urgent job of Python, and waits for one; none once the queue is closed, or in a forked child.
@@ -299,7 +307,7 @@ impl DeadlineQueue {
             return Err(errors::argument(py, "jobs_max", value.as_any(), "it must be at least 1"));
         }
         let (guaranteed, best_effort) = (Queue::new(jobs_max), Queue::new(jobs_max));
-        let state = State { guaranteed, best_effort, closed: false };
+        let state = State { guaranteed, best_effort, sleepers: 0, closed: false };
         let source = clock.map(source_of).transpose()?;
         Ok(Self(Arc::new(Shared {
             state: Mutex::new(state),

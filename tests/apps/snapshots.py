@@ -60,6 +60,7 @@ def timer(*, python: bool, **counts: object) -> dict:
         "fired": 10,
         "missed_ticks": 1,
         "coalesced": 2 if python else 0,
+        "discarded": 0,
         "called": 8 if python else 0,
         "late_starts": 1,
         "late_ends": 3 if python else 0,

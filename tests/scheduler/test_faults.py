@@ -82,6 +82,21 @@ def test_a_call_that_never_returns_holds_up_nothing_native_and_closing_no_longer
     leave.set()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="its action is a function of POSIX systems")
+def test_a_native_action_that_never_returns_holds_up_closing_and_the_end_of_the_process_no_longer_than_its_bound():
+    code = """
+import ctypes, time
+import chronofabric as cf
+pause = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p).value
+begun, timers = cf.Flag(), cf.scheduler.Timers()
+timers.after(0, begun)
+timers.after(0, cf.NativeFunction(pause))
+assert begun.wait("20 s")
+print("ends")
+"""
+    assert run_python(code).stdout == "ends\n"
+
+
 def test_a_job_that_never_returns_holds_up_its_worker_only_and_closing_no_longer_than_its_bound(monkeypatch):
     monkeypatch.setattr(execution, "_FINISH_S", 0.05)
     leave, entered, done = threading.Event(), threading.Event(), threading.Event()

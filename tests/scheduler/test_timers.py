@@ -18,6 +18,7 @@ import pytest
 
 import chronofabric as cf
 from chronofabric.scheduler import Realtime, Timers
+from chronofabric.scheduler import timers as timers_module
 from tests import settable_clock
 from tests.subprocesses import run_python
 
@@ -232,7 +233,7 @@ def test_ticks_that_find_the_interpreter_busy_join_or_wait_and_are_counted(busy,
         timer = timers.every("1 ms", lambda: seen.append(1), busy=busy, waiting_max=3, missed="catch-up")
         while timer.report()["fired"] < 5:
             threading.Event().wait(0.001)
-        timer.cancel()
+        timer.rearm("1 h")
         fired = timer.report()["fired"]
         leave.set()
         while not timers.idle:
@@ -241,6 +242,107 @@ def test_ticks_that_find_the_interpreter_busy_join_or_wait_and_are_counted(busy,
     assert len(seen) == report["called"] == calls
     assert report["coalesced"] == coalesced + fired - 5
     assert report["called"] + report["coalesced"] == report["fired"]
+
+
+def test_calls_of_a_coroutine_do_not_overlap():
+    async def main():
+        running, most, done = 0, 0, asyncio.Event()
+
+        async def slow():
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.01)
+            running -= 1
+            if timer.report()["called"] >= 3:
+                done.set()
+
+        async with Timers() as timers:
+            timer = timers.every("1 ms", slow)
+            await asyncio.wait_for(done.wait(), 20)
+            timer.cancel()
+            while not timers.idle:
+                await asyncio.sleep(0.001)
+            report = timer.report()
+        return most, report
+
+    most, report = asyncio.run(main())
+    assert most == 1
+    assert report["coalesced"] > 0
+    assert report["called"] + report["coalesced"] + report["discarded"] == report["fired"]
+
+
+def test_what_waits_for_a_coroutine_that_runs_is_called_after_it_on_simulated_time_too():
+    async def slow():
+        seen.append(node.clock.now() // MS)
+        await asyncio.sleep(0.025)
+
+    seen: list[int] = []
+    with cf.testing.Simulation() as simulation:
+        node = simulation.fabric()
+        node.every("10 ms", busy="coalesce")(slow)
+        simulation.advance("100 ms")
+    assert seen == [10, 35, 60, 85]
+
+
+def hold_timers(timers):
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        entered.set()
+        leave.wait(20)
+
+    timers.after(0, hold)
+    assert entered.wait(20)
+    return leave
+
+
+@pytest.mark.parametrize("end", [lambda timers, timer: timer.cancel(), lambda timers, timer: timers.close()])
+def test_calls_that_wait_when_a_timer_ends_are_not_made_and_are_counted(monkeypatch, end):
+    monkeypatch.setattr(timers_module, "_FINISH_S", 0.05)
+    with Timers() as timers:
+        leave, seen = hold_timers(timers), []
+        timer = timers.every("1 ms", lambda: seen.append(1), busy="queue", missed="catch-up")
+        while timer.report()["fired"] < 5:
+            threading.Event().wait(0.001)
+        end(timers, timer)
+        leave.set()
+        while not timers.idle:
+            threading.Event().wait(0.001)
+    report = timer.report()
+    assert (seen, report["called"], report["coalesced"]) == ([], 0, 0)
+    assert report["discarded"] == report["fired"] >= 5
+
+
+def test_cancelling_takes_back_a_call_that_waits(timers):
+    with Timers() as timers:
+        leave, seen = hold_timers(timers), []
+        timer = timers.after(0, lambda: seen.append(1))
+        while timers.report()["fired"] < 2:
+            threading.Event().wait(0.001)
+        assert (timer.cancel(), timer.cancel()) == (True, False)
+        done = threading.Event()
+        timers.after(0, done.set)
+        leave.set()
+        assert done.wait(20)
+    assert seen == []
+
+
+@pytest.mark.parametrize("error", [SystemExit("no"), asyncio.CancelledError("no")])
+def test_a_coroutine_that_raises_is_counted_and_ends_nothing_else(error, caplog):
+    seen = threading.Event()
+
+    async def broken():
+        raise error
+
+    with cf.Fabric("exits") as fabric:
+        fabric.every("1 ms", name="broken")(broken)
+        fabric.on("a")(lambda event: seen.set())
+        while fabric.report().timers[0]["errors"] < 2:
+            threading.Event().wait(0.001)
+        fabric.publish("a", 1)
+        assert seen.wait(20)
+    assert "timer broken failed" in caplog.text
 
 
 def test_a_function_that_raises_is_counted_and_reported_and_the_timer_goes_on(clock, timers, caplog):

@@ -140,7 +140,10 @@ class Timer:
         """
 
     def cancel(self) -> bool:
-        """Take it back; return whether it was armed. A call that runs at this moment goes on."""
+        """Take it back, with calls of Python that wait; return whether it was armed, or any waited.
+
+        A call that runs at this moment goes on. What waited counts as ``discarded``.
+        """
 
     @property
     def armed(self) -> bool:

@@ -282,8 +282,9 @@ class Timers:
             What becomes of ticks whose time has passed: ``"skip"`` leaves them out and counts them, ``"catch-up"``
             fires each of them, ``"delay"`` moves the grid so that the next tick is one period after this one.
         busy
-            What becomes of a tick while the one before still waits for the interpreter: ``"coalesce"`` calls once for
-            both, ``"queue"`` calls for each, as long as at most `waiting_max` wait.
+            What becomes of a tick while the one before still waits for the interpreter, or for the end of the call
+            before it: ``"coalesce"`` calls once for both, ``"queue"`` calls for each, as long as at most `waiting_max`
+            wait. Calls of one timer never overlap, those of a coroutine function neither.
         budget
             How long one call may take; longer ones are counted and reported.
 
@@ -480,12 +481,20 @@ class Timers:
         try:
             await target.function()
         except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                self._ended(call, target, started_ns, None)  # closing, or the end of the loop: no failure of its own
+                raise
+            self._ended(call, target, started_ns, error)  # what it awaited was cancelled, not it
+        except (KeyboardInterrupt, GeneratorExit) as error:
             self._ended(call, target, started_ns, error)
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a coroutine raises, the timers go on
+        except BaseException as error:  # noqa: BLE001 - whatever a coroutine raises, SystemExit too, the timers go on
             self._ended(call, target, started_ns, error)
         else:
             self._ended(call, target, started_ns, None)
+        if self._core.simulated:
+            self.serve()  # what waited for its end: nobody else is told
 
     def _spawn(self, call: _scheduler.Call, target: Target) -> None:
         """Start a coroutine on the loop, from whatever thread."""
@@ -593,7 +602,8 @@ class Timers:
     def close(self) -> int:
         """Take all timers back, and wait for the call that runs; return how many were armed.
 
-        Calls of Python that wait are not made any more. Calling it again does nothing more.
+        Calls of Python that wait are not made any more; reports count them as ``discarded``. A call or a native action
+        that does not return within 5 s is left behind. Calling it again does nothing more.
         """
         if self._core.forked:
             return 0

@@ -16,7 +16,7 @@ use crate::errors;
 use crate::node::{detached, forks, lock};
 use crate::subscription::duration_ns;
 use crate::waiting::Wakeups;
-use action::{Act, Do, Waiting};
+use action::{Act, Do, Turn, Waiting};
 use chronofabric_bus::Wake;
 use chronofabric_clock::{Attendant, TimeSource};
 use chronofabric_scheduler::{
@@ -42,23 +42,60 @@ struct Service {
 
 /// Calls of Python that wait, in the order in which their timers fired.
 struct Calls {
-    waiting: Mutex<VecDeque<Arc<Waiting>>>,
+    waiting: Mutex<InTurn>,
     /// How whoever runs them is told, and by which number.
     wake: Arc<dyn Wake>,
     token: u64,
     source: TimeSource,
 }
 
+/// Calls that wait for whoever runs them, and those that wait for the end of the one before of the same timer.
+#[derive(Default)]
+struct InTurn {
+    ready: VecDeque<Arc<Waiting>>,
+    behind: Vec<Arc<Waiting>>,
+}
+
 impl Calls {
     fn push(&self, call: Arc<Waiting>) {
         let first = {
             let mut waiting = lock(&self.waiting);
-            waiting.push_back(call);
-            waiting.len() == 1
+            waiting.ready.push_back(call);
+            waiting.ready.len() == 1
         };
         if first && self.source.as_simulated().is_none() {
             self.wake.wake(self.token);
         }
+    }
+
+    /// The next call, which begins now.
+    fn take(&self) -> Option<(Arc<Waiting>, Firing)> {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            let next = waiting.ready.pop_front()?;
+            match next.begin() {
+                Turn::Call(firing) => return Some((next, firing)),
+                Turn::Busy => waiting.behind.push(next),
+                Turn::Nothing => {}
+            }
+        }
+    }
+
+    /// Has those come to their turn that waited for the end of a call.
+    fn go_on(&self, ended: &Arc<Waiting>) {
+        let next: Vec<_> = {
+            let behind = &mut lock(&self.waiting).behind;
+            behind.extract_if(.., |each| Arc::ptr_eq(each, ended)).collect()
+        };
+        for call in next {
+            self.push(call);
+        }
+    }
+
+    /// Takes back all that wait; how many.
+    fn discard(&self) -> usize {
+        let InTurn { ready, behind } = std::mem::take(&mut *lock(&self.waiting));
+        ready.iter().chain(&behind).map(|each| each.discard()).sum()
     }
 }
 
@@ -77,7 +114,7 @@ impl Attendant for Simulated {
         let Some(service) = self.service.upgrade() else { return };
         // One after the other, so that what Python does on the way is there for those that follow.
         while service.wheel().fire_next() {
-            if !lock(&service.calls.waiting).is_empty() {
+            if !lock(&service.calls.waiting).ready.is_empty() {
                 Python::attach(|py| {
                     if let Err(error) = self.runner.call0(py) {
                         error.write_unraisable(py, Some(self.runner.bind(py)));
@@ -251,8 +288,7 @@ impl Timers {
 
     /// The next call of Python that waits; it counts as started.
     fn take(&self) -> Option<Call> {
-        let waiting = lock(&self.service.calls.waiting).pop_front()?;
-        let firing = waiting.take()?;
+        let (waiting, firing) = self.service.calls.take()?;
         waiting.started(self.service.calls.source.now_ns() - firing.due_ns);
         Some(Call { waiting, firing })
     }
@@ -295,7 +331,7 @@ impl Timers {
     /// How many calls of Python wait.
     #[getter]
     fn waiting(&self) -> usize {
-        lock(&self.service.calls.waiting).len()
+        lock(&self.service.calls.waiting).ready.len()
     }
 
     /// What was asked of the system and refused: option, reason, cost.
@@ -317,8 +353,7 @@ impl Timers {
 
     /// Takes back the calls that wait; how many.
     fn discard(&self) -> usize {
-        let waiting = std::mem::take(&mut *lock(&self.service.calls.waiting));
-        waiting.iter().filter_map(|each| each.take()).count()
+        self.service.calls.discard()
     }
 
     /// Whether this is a forked child of the process that made it.
@@ -366,10 +401,11 @@ impl Timer {
         Ok(self.due_ns(py)?.is_some())
     }
 
-    /// Takes it back; whether it was armed.
+    /// Takes it back, and the calls of Python that wait; whether it was armed, or any waited.
     fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
         self.service.check(py)?;
-        Ok(self.service.wheel().cancel(&self.core))
+        let was_armed = self.service.wheel().cancel(&self.core);
+        Ok(self.core.action().discard() > 0 || was_armed)
     }
 
     /// When it fires next.

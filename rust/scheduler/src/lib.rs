@@ -7,7 +7,7 @@
 //! [`ExecutionTime`] learns how long a job takes.
 //!
 //! `wheel`, `period`, `queue`, `admission` and `prediction` are arithmetic. `timers` joins them to a source; it sleeps in
-//! `alarm` and asks the system for what `realtime` names. Only these two have a file for each system.
+//! `alarm`, is awake a `margin` before an instant, and asks the system for what `realtime` names. Only these two have a file for each system.
 
 #![deny(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod admission;
 #[allow(unsafe_code)]
 mod alarm;
 mod error;
+mod margin;
 #[allow(unsafe_code)]
 mod memory;
 mod period;
@@ -29,10 +30,11 @@ mod wheel;
 
 pub use admission::{Cause, Fit, Misfit, POINTS_MAX, TaskTimes, divide, fits};
 pub use error::SchedulerError;
+pub use margin::{Margin, Sleep, Spin};
 pub use period::{MissedTicks, NextTick};
 pub use prediction::{EXECUTION_TIME_BYTES_MAX, ExecutionTime};
 pub use queue::{DeadlineQueue, JobHandle};
 pub use realtime::{Class, Granted, Realtime, Refused};
 pub use thread::spawn;
-pub use timers::{Action, Firing, Margin, Period, Sleep, Spin, Timer, Timers, TimersOptions};
+pub use timers::{Action, Firing, Period, Timer, Timers, TimersOptions};
 pub use wheel::{Due, TimerHandle, Wheel};

@@ -14,9 +14,10 @@
 
 use crate::alarm::Alarm;
 use crate::thread::spawn;
-use crate::{Class, Due, Granted, MissedTicks, Realtime, Refused, SchedulerError, TimerHandle, Wheel};
+use crate::{Class, Due, Granted, Margin, MissedTicks, Realtime, Refused, SchedulerError, Spin, TimerHandle, Wheel};
 use chronofabric_clock::{TimeSource, lock};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -54,16 +55,6 @@ pub struct Period {
     pub period_ns: i64,
     /// What becomes of ticks whose time has passed.
     pub missed: MissedTicks,
-}
-
-/// How long before an instant the thread that fires is awake.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Spin {
-    /// As long as its sleeps have lately ended late, within bounds.
-    #[default]
-    Auto,
-    /// This long, in nanoseconds.
-    Fixed(i64),
 }
 
 /// Options of [`Timers`].
@@ -122,14 +113,17 @@ struct Shared<A> {
     on_their_way: AtomicUsize,
 }
 
-/// The least margin of [`Spin::Auto`], and the greatest. On Windows the best of timers is half a millisecond late.
-const MARGIN_NS: (i64, i64) = (10_000, if cfg!(windows) { 1_000_000 } else { 200_000 });
-/// The longest sleep on the system's clock, which may be set meanwhile.
-const SLICE_NS: i64 = 20_000_000;
+/// The thread that fires, and what it drops at its end.
+#[derive(Debug)]
+struct Thread {
+    handle: JoinHandle<()>,
+    runs: Receiver<()>,
+}
+
+/// For how long closing waits for the action that runs.
+const FINISH: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// For how long one that another thread is firing is waited for: longer than it takes, unless that thread was stopped.
 const ON_ITS_WAY: Duration = Duration::from_micros(20);
-/// A longer sleep than this ends early by a 64th, because the source and the system's clock may differ in rate.
-const DRIFTLESS_NS: i64 = 50_000_000;
 
 /// Timers over one time source.
 ///
@@ -159,7 +153,7 @@ const DRIFTLESS_NS: i64 = 50_000_000;
 #[derive(Debug)]
 pub struct Timers<A: Action + 'static> {
     shared: Arc<Shared<A>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
     /// Whether there is a thread, or none is needed.
     started: AtomicBool,
     options: TimersOptions,
@@ -319,7 +313,7 @@ impl<A: Action> Timers<A> {
     }
 
     /// Takes all timers back and ends the thread, once the action that runs has ended; says how many were armed. Called by
-    /// an action, it does not wait for itself.
+    /// an action, it does not wait for itself, and one that takes longer than 5 s is left behind with the thread.
     pub fn close(&self) -> usize {
         let held: Vec<_> = {
             let mut state = self.shared.lock();
@@ -327,11 +321,13 @@ impl<A: Action> Timers<A> {
             state.wheel.drain().collect()
         };
         self.shared.alarm.call();
-        if let Some(thread) = lock(&self.thread).take()
-            && thread.thread().id() != std::thread::current().id()
+        let thread = lock(&self.thread).take();
+        if let Some(Thread { handle, runs }) = thread
+            && handle.thread().id() != std::thread::current().id()
+            && runs.recv_timeout(FINISH) == Err(RecvTimeoutError::Disconnected)
         {
             // A thread that panicked has ended too.
-            let _ = thread.join();
+            let _ = handle.join();
         }
         held.len()
     }
@@ -341,9 +337,14 @@ impl<A: Action> Timers<A> {
         let mut thread = lock(&self.thread);
         if thread.is_none() && !self.shared.lock().closed {
             let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
-            let run = move || shared.run(&options);
+            let (until_end, runs): (Sender<()>, _) = channel();
+            let run = move || {
+                shared.run(&options);
+                drop(until_end);
+            };
             let started = spawn("chronofabric-timers", run);
-            *thread = Some(started.map_err(|error| SchedulerError::Thread { reason: error.to_string() })?);
+            let handle = started.map_err(|error| SchedulerError::Thread { reason: error.to_string() })?;
+            *thread = Some(Thread { handle, runs });
         }
         self.started.store(true, Ordering::Release);
         Ok(())
@@ -412,7 +413,7 @@ impl<A: Action> Shared<A> {
             }
             let until_ns = state.wheel.wake_at_ns();
             state.awaited_ns = until_ns.unwrap_or(i64::MAX);
-            let soon = until_ns.is_some_and(|until_ns| until_ns.saturating_sub(now_ns) <= margin.now_ns);
+            let soon = until_ns.is_some_and(|until_ns| until_ns.saturating_sub(now_ns) <= margin.ns());
             let next = state.wheel.first().cloned();
             drop(state);
             if let Some(timer) = &next
@@ -463,72 +464,9 @@ impl<A> State<A> {
     }
 }
 
-/// How long before an instant a thread wakes up.
-#[derive(Debug)]
-pub struct Margin {
-    spin: Spin,
-    now_ns: i64,
-}
-
-/// A sleep on the way to an instant.
-#[derive(Clone, Copy, Debug)]
-pub struct Sleep {
-    /// How long.
-    pub for_ns: i64,
-    /// When the margin begins, where it is slept until then.
-    to_ns: Option<i64>,
-}
-
-impl Margin {
-    fn new(spin: Spin) -> Self {
-        let one_processor = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
-        let now_ns = match spin {
-            // Looking at the clock keeps everybody else from running.
-            Spin::Auto if one_processor => 0,
-            Spin::Auto => MARGIN_NS.1 / 4,
-            Spin::Fixed(margin_ns) => margin_ns,
-        };
-        Self { spin: if one_processor { Spin::Fixed(now_ns) } else { spin }, now_ns }
-    }
-
-    /// How to sleep on the way to an instant; not at all where the margin has begun.
-    pub fn sleep(&self, source: &TimeSource, until_ns: i64) -> Option<Sleep> {
-        let sleep_ns = until_ns.saturating_sub(source.now_ns()) - self.now_ns;
-        let for_ns = match source {
-            _ if sleep_ns <= 0 => return None,
-            TimeSource::System => sleep_ns.min(SLICE_NS),
-            _ if sleep_ns > DRIFTLESS_NS => sleep_ns - sleep_ns / 64,
-            _ => sleep_ns,
-        };
-        Some(Sleep { for_ns, to_ns: (for_ns == sleep_ns).then_some(until_ns - self.now_ns) })
-    }
-
-    /// Takes account of a sleep that has ended now, by itself or because somebody called.
-    pub fn learn(&mut self, source: &TimeSource, sleep: Sleep) {
-        let Some(to_ns) = sleep.to_ns else { return };
-        let late_ns = source.now_ns().saturating_sub(to_ns);
-        if self.spin != Spin::Auto || late_ns < 0 {
-            return;
-        }
-        // Up at once, down slowly: what is spent is a little time of a processor, what is saved is a late start.
-        let wanted_ns = late_ns.saturating_add(late_ns / 2);
-        let less_ns = self.now_ns - self.now_ns / 64;
-        self.now_ns = wanted_ns.max(less_ns).clamp(MARGIN_NS.0, MARGIN_NS.1);
-    }
-
-    /// Waits awake for an instant, or until called.
-    pub fn watch(&self, source: &TimeSource, until_ns: i64, is_called: impl Fn() -> bool) {
-        // A clock that is set back meanwhile is not waited for by spinning.
-        while (1..=self.now_ns).contains(&until_ns.saturating_sub(source.now_ns())) && !is_called() {
-            std::hint::spin_loop();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::{Receiver, Sender, channel};
 
     const MS: i64 = 1_000_000;
 
@@ -793,5 +731,22 @@ mod tests {
         let now_ns = timers.source().now_ns();
         timers.arm(now_ns, None, Chain(Mutex::new(Some(End(Arc::clone(&timers), sender))))).unwrap();
         assert_eq!(done.recv_timeout(Duration::from_secs(20)), Ok(0));
+    }
+
+    #[test]
+    fn closing_leaves_an_action_behind_that_does_not_return() {
+        struct Stay(Mutex<Receiver<()>>, Sender<()>);
+        impl Action for Stay {
+            fn fire(&self, _: Firing) {
+                let _ = self.1.send(());
+                let _ = lock(&self.0).recv();
+            }
+        }
+        let timers = Timers::new(TimeSource::counter(), &TimersOptions::default()).unwrap();
+        let ((leave, stay), (begun, begins)) = (channel(), channel());
+        timers.arm(0, None, Stay(Mutex::new(stay), begun)).unwrap();
+        begins.recv().unwrap();
+        assert_eq!(timers.close(), 0);
+        drop(leave);
     }
 }

@@ -35,16 +35,49 @@ pub(crate) enum Act {
 pub(crate) struct Waiting {
     target: Py<PyAny>,
     calls: Arc<Calls>,
-    firings: Mutex<VecDeque<Firing>>,
+    firings: Mutex<Firings>,
     waiting_max: usize,
     /// Those of the timer; known with its first firing.
     tally: std::sync::OnceLock<(Arc<Tally>, i64)>,
 }
 
+/// What waits, and whether the call before still runs: there is one at a time, also of a coroutine.
+#[derive(Default)]
+struct Firings {
+    waiting: VecDeque<Firing>,
+    runs: bool,
+}
+
+/// What there is to do for whoever has its turn to call.
+pub(crate) enum Turn {
+    Call(Firing),
+    /// The call before has not ended yet.
+    Busy,
+    /// It was taken back.
+    Nothing,
+}
+
 impl Waiting {
-    /// The next firing that waits.
-    pub(crate) fn take(&self) -> Option<Firing> {
-        lock(&self.firings).pop_front()
+    /// The next firing that waits, for which a call begins now.
+    pub(crate) fn begin(&self) -> Turn {
+        let mut firings = lock(&self.firings);
+        if firings.runs && !firings.waiting.is_empty() {
+            return Turn::Busy;
+        }
+        let Some(firing) = firings.waiting.pop_front() else { return Turn::Nothing };
+        firings.runs = true;
+        Turn::Call(firing)
+    }
+
+    /// Takes back the calls that wait; how many.
+    pub(crate) fn discard(&self) -> usize {
+        let discarded = std::mem::take(&mut lock(&self.firings).waiting).len();
+        if discarded > 0
+            && let Some((tally, _)) = self.tally.get()
+        {
+            tally.discarded(discarded as u64);
+        }
+        discarded
     }
 
     pub(crate) fn target(&self) -> &Py<PyAny> {
@@ -62,7 +95,9 @@ impl Waiting {
     }
 
     /// Told when the call of Python has ended; whether that was later than the tolerance.
-    pub(crate) fn completed(&self, due_ns: i64, failed: bool) -> bool {
+    pub(crate) fn completed(self: &Arc<Self>, due_ns: i64, failed: bool) -> bool {
+        lock(&self.firings).runs = false;
+        self.calls.go_on(self);
         let Some((tally, tolerance_ns)) = self.tally.get() else { return false };
         if failed {
             tally.failed();
@@ -74,15 +109,15 @@ impl Waiting {
         self.tally.get_or_init(|| (Arc::clone(tally), tolerance_ns));
         {
             let mut firings = lock(&self.firings);
-            if firings.len() >= self.waiting_max {
+            if firings.waiting.len() >= self.waiting_max {
                 // The newest that waits stands for this one too.
-                if let Some(newest) = firings.back_mut() {
+                if let Some(newest) = firings.waiting.back_mut() {
                     newest.missed += firing.missed + 1;
                 }
                 tally.coalesced(1);
                 return;
             }
-            firings.push_back(firing);
+            firings.waiting.push_back(firing);
         }
         self.calls.push(Arc::clone(self));
     }
@@ -110,6 +145,11 @@ impl Act {
 }
 
 impl Do {
+    /// Takes back the calls of Python that wait; how many.
+    pub(crate) fn discard(&self) -> usize {
+        if let Act::Call(waiting) = &self.act { waiting.discard() } else { 0 }
+    }
+
     /// Whether it lets jobs come that wait in a queue.
     pub(crate) fn comes_to(&self, queue: &Shared) -> bool {
         matches!(&self.act, Act::Release(jobs) if jobs.come_to(queue))

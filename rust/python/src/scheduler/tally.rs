@@ -14,6 +14,8 @@ pub(crate) struct Tally {
     missed_ticks: AtomicU64,
     /// Firings that joined one that waited for the interpreter already.
     coalesced: AtomicU64,
+    /// Firings whose call waited when the timer was cancelled, or the timers closed.
+    discarded: AtomicU64,
     called: AtomicU64,
     late_starts: AtomicU64,
     late_ends: AtomicU64,
@@ -32,6 +34,10 @@ impl Tally {
 
     pub(crate) fn coalesced(&self, count: u64) {
         self.coalesced.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn discarded(&self, count: u64) {
+        self.discarded.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn called(&self, lateness_ns: i64) {
@@ -63,6 +69,7 @@ impl Tally {
             ("fired", &self.fired),
             ("missed_ticks", &self.missed_ticks),
             ("coalesced", &self.coalesced),
+            ("discarded", &self.discarded),
             ("called", &self.called),
             ("late_starts", &self.late_starts),
             ("late_ends", &self.late_ends),

@@ -128,7 +128,19 @@ def test_s149_the_handler_whose_deadline_comes_first_is_called_first():
             fabric.publish_many(topic, range(3))
         go.set()
         until(lambda: len(calls) == 9)
-    assert calls == ["tight"] * 3 + ["slack"] * 3 + ["open"] * 3
+        assert calls == ["tight"] * 3 + ["slack"] * 3 + ["open"] * 3
+        entered.clear()
+        go.clear()
+        calls.clear()
+        fabric.publish("block", 0)
+        entered.wait(20)
+        fabric.publish("slack", 0)  # by 10 ms
+        clock.advance("6 ms")
+        fabric.publish("slack", 1)  # by 16 ms
+        fabric.publish("tight", 0)  # by 11 ms
+        go.set()
+        until(lambda: len(calls) == 3)
+    assert calls == ["slack", "tight", "slack"]
 
 
 def test_s150_filters_judge_before_an_event_takes_its_place_and_a_callable_after_lateness(fabric, clock):

@@ -1023,6 +1023,10 @@ class Subscription:
         """How many events wait."""
 
     @property
+    def next_time_ns(self) -> int | None:
+        """The time of the stamp of the event that would be taken next; None where that does not show without taking it."""
+
+    @property
     def due(self) -> int | None:
         """When to look again although nothing was published, in nanoseconds of the node's time; None for never."""
 

@@ -66,10 +66,15 @@ class Handler:
         self.error: str | None = None
         self.busy = False
 
-    @property
-    def patience_ns(self) -> int:
-        """How long what waits for it may wait."""
-        return _PATIENCE_NS if self.deadline_ns is None else self.deadline_ns
+    def due_ns(self, now_ns: int) -> int:
+        """By when what waits for it should be handled; an event that does not show yet counts as of now.
+
+        So do all where it has no deadline: however long they wait, they are less urgent than those that have one.
+        """
+        if self.deadline_ns is None:
+            return now_ns + _PATIENCE_NS
+        stamped_ns = self.subscription.next_time_ns
+        return self.deadline_ns + (now_ns if stamped_ns is None else stamped_ns)
 
     @property
     def idle(self) -> bool:
@@ -407,7 +412,7 @@ class ThreadedHandlers(Handlers):
         if token == self.TIMERS:
             self._serve_timers()
         else:
-            heappush(self._ready, (self._bus.now() + self._served[token].patience_ns, token))
+            heappush(self._ready, (self._served[token].due_ns(self._bus.now()), token))
 
     def _serve_next(self) -> None:
         """Serve the most urgent of those who have something to do."""

@@ -57,7 +57,6 @@ class SteppedHandlers(Handlers):
 
     def _start(self, handler: Handler) -> None:
         self._started.append(handler)
-        self._started.sort(key=lambda each: each.patience_ns)
         if handler.asynchronous:
             loop = self._node._stepper.loop()
             loop.call_soon(self._start_task, handler)
@@ -74,7 +73,12 @@ class SteppedHandlers(Handlers):
         Where deadlines matter, only the most urgent of them takes its share: the next may be the same.
         """
         count = 0
-        for handler in self._started:
+        started = self._started
+        if self._choosy:
+            now_ns = self._node.clock.now()
+            ready = [handler for handler in started if handler.subscription.ready]
+            started = sorted(ready, key=lambda each: each.due_ns(now_ns))
+        for handler in started:
             if count and self._choosy:
                 break
             if not handler.subscription.ready:

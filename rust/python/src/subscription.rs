@@ -12,6 +12,7 @@ use crate::pattern::{Pattern, pattern_of};
 use crate::payload::{Content, collector, interpreter};
 use crate::waiting::{AWAKE, Condition, PATIENCE, wait};
 use chronofabric_bus::{BURST, Books, CausalCounts, Late, Order, Overflow, Reason, SubscriptionOptions, Wake};
+use chronofabric_clock::Stamp;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::PyDict;
@@ -484,6 +485,13 @@ impl Subscription {
     #[getter]
     fn pending(&self) -> usize {
         self.core.pending()
+    }
+
+    /// The time of the stamp of the event that would be taken next, in nanoseconds; `None` where that does not show without
+    /// taking it.
+    #[getter]
+    fn next_time_ns(&self, py: Python<'_>) -> Option<i64> {
+        self.core.next_stamp(interpreter(py)).map(Stamp::time_ns)
     }
 
     /// When to look again although nothing was published, in nanoseconds of the node's time; `None` where nothing is kept

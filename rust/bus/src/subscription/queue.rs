@@ -302,6 +302,18 @@ impl<P: Payload> Queue<P> {
         });
     }
 
+    /// The stamp of the oldest event, for who alone takes out.
+    pub(super) fn next_stamp(&self) -> Option<Stamp> {
+        let mut stamp = None;
+        self.ring.look_at(self.ring.positions().0, |item| {
+            stamp = Some(match item {
+                Item::Plain(plain) => plain.stamp,
+                Item::Share(share) => share.stamp(),
+            });
+        });
+        stamp
+    }
+
     /// Looks at what waits; see [`super::Subscription::look_at_own`].
     pub(super) fn look_at_all(&self, look: &mut impl FnMut(Result<&P, &Share<P>>)) {
         self.ring.look_at_all(|item| match item {

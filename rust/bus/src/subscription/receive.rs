@@ -1,12 +1,13 @@
 //! Taking events out: one by one, many at a time, or only what they carry.
 
 use super::late::Reading;
-use super::queue::Item;
+use super::queue::{Item, Queue};
 use super::{PAUSED, Receiver, Subscription};
 use crate::cell::{Contents, Payload, Share};
 use crate::histogram::Histogram;
 use crate::ring::{Access, Concurrent};
 use crate::{PRIORITY_NORMAL, Victims};
+use chronofabric_clock::Stamp;
 use std::sync::atomic::Ordering;
 
 /// How many events of a priority are timed one by one before only every sixty-fourth is.
@@ -96,6 +97,19 @@ impl<P: Payload> Subscription<P> {
             }
         }
         None
+    }
+
+    /// The stamp of the event that would be looked at next, where that shows without taking it: for who decides which of
+    /// several subscriptions comes first. Filters may still turn the event away.
+    pub fn next_stamp<A: Access>(&self, _access: A) -> Option<Stamp> {
+        if let Some(urgent) = self.urgent() {
+            return urgent.next_stamp();
+        }
+        // Otherwise somebody could take it while it is looked at.
+        if !A::EXCLUSIVE || self.is_shared() {
+            return None;
+        }
+        self.queues().find_map(Queue::next_stamp)
     }
 
     /// Takes up to `limit` events, the most urgent first; those of one batch that follow one another come as one share.

@@ -65,6 +65,11 @@ impl<P: Payload> Urgent<P> {
         (pushed - popped) as usize
     }
 
+    /// The stamp of the most urgent event.
+    pub(super) fn next_stamp(&self) -> Option<Stamp> {
+        lock(&self.waiting).first_key_value().map(|((_, stamp, _), _)| *stamp)
+    }
+
     pub(super) fn look_at_all(&self, look: impl FnMut(&Share<P>)) {
         lock(&self.waiting).values().for_each(look);
     }

@@ -1024,7 +1024,7 @@ class Subscription:
 
     @property
     def next_time_ns(self) -> int | None:
-        """The time of the stamp of the event that would be taken next; None where that does not show without taking it."""
+        """The time of the stamp of the event that would be taken next; None where that shows only by taking it."""
 
     @property
     def due(self) -> int | None:

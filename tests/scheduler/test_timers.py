@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import io
 import math
 import os
 import socket
@@ -160,6 +161,21 @@ def test_a_descriptor_is_written_to_and_one_that_blocks_is_refused(clock, timers
         timers.after("1 ms", write)
         clock.advance("1 ms")
         assert int.from_bytes(read.recv(8), sys.byteorder) == 1
+
+
+def closed_socket():
+    closed, other = socket.socketpair()
+    closed.close()
+    other.close()
+    return closed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are of Unix")
+@pytest.mark.parametrize("do", [io.StringIO(), closed_socket()])
+def test_what_has_no_open_descriptor_is_refused(timers, do):
+    with pytest.raises(cf.ArgumentError, match="open") as refused:
+        timers.after("1 ms", do)
+    assert refused.value.argument == "do"
 
 
 def test_python_is_called_on_a_real_clock_and_its_starts_are_counted_apart():
@@ -371,7 +387,69 @@ def test_how_long_calls_take_is_learnt_where_it_is_reported(clock, timers):
     assert (called["count"], called["p50"], called["max"], native) == (10, 2 * MS, 2 * MS, None)
 
 
+# What Python cannot promise
+
+
+def test_a_period_below_the_switch_interval_is_warned_of_where_python_is_called(caplog, clock):
+    with Timers() as timers, Timers(clock=clock) as simulated:
+        timers.every("1 h", print)
+        timers.every("1 ms", cf.Flag())
+        simulated.every("1 ms", print)
+        assert not caplog.records
+        timers.every("1 ms", print, name="control")
+    [record] = caplog.records
+    assert "timer control is to be called within 1 ms" in record.getMessage()
+    assert "switch interval of 5 ms" in record.getMessage()
+
+
+def test_a_deadline_of_a_handler_below_the_switch_interval_is_warned_of(caplog):
+    for node in (cf.Fabric("plant"), cf.Fabric("prompt", switch_interval="0.5 ms")):
+        node.on("a", deadline="2 ms", name="react")(print)
+        node.every("2 ms", name="control")(print)
+        node.close()
+    assert [record.getMessage().partition(" is")[0] for record in caplog.records] == ["handler react", "timer control"]
+
+
 # What is refused
+
+
+@pytest.mark.parametrize(("needs", "do"), [(1, lambda event: None), (2, lambda event, *, why: None)])
+def test_a_function_that_needs_arguments_is_refused(timers, needs, do):
+    with pytest.raises(cf.ArgumentError, match=f"needs {needs} arguments"):
+        timers.after("1 ms", do)
+
+
+def test_functions_that_need_no_arguments_are_taken(clock, timers):
+    class Bound:
+        def method(self, how="well"):
+            seen.append(how)
+
+    seen: list[str] = []
+    for do in (Bound().method, partial(Bound.method, Bound(), "partly"), lambda *all: seen.append("starred")):
+        timers.after("1 ms", do)
+    clock.advance("1 ms")
+    assert seen == ["well", "partly", "starred"]
+
+
+@pytest.mark.parametrize("instant", [2**63, datetime(9999, 1, 1, tzinfo=UTC)])
+def test_an_instant_beyond_the_clock_is_refused_by_name(timers, instant):
+    timer = timers.after("1 s", cf.Flag())
+    for arm in (lambda: timers.at(instant, cf.Flag()), lambda: timer.rearm_at(instant)):
+        with pytest.raises(cf.ArgumentError, match="2262") as refused:
+            arm()
+        assert refused.value.argument == "instant"
+    assert timer.due_ns == 1_000_000_000
+
+
+@pytest.mark.parametrize("decorate", [cf.Fabric.on, cf.Fabric.every])
+def test_a_decorator_without_its_parentheses_is_refused(decorate):
+    with cf.Fabric("plant") as fabric, pytest.raises(cf.ArgumentError):
+        decorate(fabric, lambda: None)
+
+
+def test_a_margin_beyond_its_bound_is_refused_as_it_was_written():
+    with pytest.raises(cf.ArgumentError, match="spin is '2 s'"):
+        Timers(spin="2 s")
 
 
 @pytest.mark.parametrize("delay", [-1, math.nan, math.inf, "-1 ms", "5", True, None])

@@ -70,7 +70,9 @@ class Guarding:
         action
             ``"log"``, or a mapping with ``kind`` ``log``, ``publish``, ``command`` or ``python``, as in run files.
         deadline
-            Native actions that begin later than this after the event entered the node are counted as late.
+            Actions that begin later than this after the event entered the node are counted as late. Where a callable
+            is to be called sooner than the switch interval, that is warned of in the log, as in `on`; a flag or a C
+            function waits for nobody.
         hysteresis
             How far the verdict must turn back before the guard is armed again, in units of the formula's margin.
         robustness

@@ -27,6 +27,7 @@ from chronofabric.fabric.requests import Requests
 from chronofabric.fabric.retention import Retention
 from chronofabric.fabric.scheduling import NodeTimers, Scheduling, SwitchInterval
 from chronofabric.fabric.subscribing import FILTERS, Subscribing
+from chronofabric.scheduler.promise import warn_below_switch_interval
 from chronofabric.scheduler.timers import is_coroutine_function
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class Fabric(Guarding, Requests, Retention, Scheduling, Subscribing):
         self._stop = threading.Event()
         self._stop_asked = False
         self._handlers = self._make_handlers()
-        self._timers = self._handlers.timers = NodeTimers(name, self._clock, self._handlers, realtime)
+        seconds = None if self._switch is None else self._switch.seconds
+        self._timers = self._handlers.timers = NodeTimers(name, self._clock, self._handlers, realtime, seconds)
         self._waiting_rows = []
         self._guards: dict[str, Guard] = {}
         self._guard_handlers: dict[str, Handler] = {}
@@ -323,7 +325,8 @@ class Fabric(Guarding, Requests, Retention, Scheduling, Subscribing):
         deadline
             Calls that begin later than this after the event was stamped are counted as late. Where several functions
             have something to do, the one whose deadline comes first is called first; one without a deadline counts as
-            one of 1 s.
+            one of 1 s. A deadline below the switch interval (5 ms by default) is warned of in the log: a busy thread
+            may keep the interpreter as long.
         on_error
             ``"continue"``: an exception is counted and reported. ``"stop"``: it also stops the node.
         name
@@ -354,6 +357,9 @@ class Fabric(Guarding, Requests, Retention, Scheduling, Subscribing):
         **options: Any,
     ) -> Callable[[_Function], _Function]:
         """Make the decorator that adds a handler, once it is prepared."""
+        if callable(pattern):
+            hint = "name the topics first: @fabric.on('plant/**')"
+            raise ArgumentError(f"pattern is {pattern!r}; {hint}", argument="pattern", value=pattern, hint=hint)
         if on_error not in ("continue", "stop"):
             hint = "it must be 'continue' or 'stop'"
             raise ArgumentError(f"on_error is {on_error!r}; {hint}", argument="on_error", value=on_error, hint=hint)
@@ -382,6 +388,9 @@ class Fabric(Guarding, Requests, Retention, Scheduling, Subscribing):
             hint = "give a function or coroutine function of one event"
             text = f"{function!r} cannot be called; {hint}"
             raise ArgumentError(text, argument="handler", value=function, hint=hint)
+        if not self._core.simulated:
+            seconds = None if self._switch is None else self._switch.seconds
+            warn_below_switch_interval(f"handler {name}", deadline_ns, seconds)
         return Handler(
             function,
             self.subscribe(pattern, name=name, **options),

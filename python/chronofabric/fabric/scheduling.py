@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from chronofabric.duration import nanoseconds
 from chronofabric.errors import ArgumentError
 from chronofabric.scheduler.timers import Action, Instant, Periodic, Target, Timers
 
@@ -28,10 +29,16 @@ class NodeTimers(Timers):
     """The timers of a node: Python is called for them where it is called for events. Made by `Fabric`."""
 
     def __init__(
-        self, name: str, clock: str | _clock.TimeSource, handlers: Handlers, realtime: Realtime | None
+        self,
+        name: str,
+        clock: str | _clock.TimeSource,
+        handlers: Handlers,
+        realtime: Realtime | None,
+        switch_interval_s: float | None,
     ) -> None:
         self._handlers = handlers
         self._entered = False
+        self._switch_interval_s = switch_interval_s
         self._begin(name, clock, handlers.wakeups, handlers.TIMERS, timers_max=1 << 20, spin="auto", realtime=realtime)
 
     def _need_caller(self, target: Target) -> None:
@@ -130,6 +137,7 @@ class Scheduling:
         at 10 ms
         at 20 ms
         """
+        nanoseconds(period, argument="period", positive=True)  # at once, also where the decorator is never called
 
         def decorate(function: _Function) -> _Function:
             row = self._timers._periodic(
@@ -209,10 +217,8 @@ class SwitchInterval:
     _before: ClassVar[float] = 0.0
 
     def __init__(self, interval: Duration) -> None:
-        from chronofabric.duration import nanoseconds
-
-        self._seconds = nanoseconds(interval, argument="switch_interval", positive=True) / 1e9
-        if not 1e-6 <= self._seconds <= 1.0:
+        self.seconds = nanoseconds(interval, argument="switch_interval", positive=True) / 1e9
+        if not 1e-6 <= self.seconds <= 1.0:
             hint = "it must be from 1 us to 1 s"
             text = f"switch_interval is {interval!r}; {hint}"
             raise ArgumentError(text, argument="switch_interval", value=interval, hint=hint)
@@ -222,7 +228,7 @@ class SwitchInterval:
         with self._lock:
             if not self._asked:
                 SwitchInterval._before = sys.getswitchinterval()
-            self._asked[id(self)] = self._seconds
+            self._asked[id(self)] = self.seconds
             sys.setswitchinterval(min(self._asked.values()))
 
     def end(self) -> None:

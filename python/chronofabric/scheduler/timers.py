@@ -15,6 +15,7 @@ from chronofabric._core import clock as _clock
 from chronofabric._core import scheduler as _scheduler
 from chronofabric.duration import instant_ns, nanoseconds
 from chronofabric.errors import ArgumentError, ClosedError
+from chronofabric.scheduler.promise import warn_below_switch_interval
 from chronofabric.scheduler.realtime import Realtime, Refused
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _SERVED_AT_ONCE = 64
 
 _ROWS_KEPT = 1024
 """How many periodic timers are reported, unless more are armed."""
+
+_SPIN_NS_MAX = 1_000_000_000
 
 _logger = logging.getLogger("chronofabric.timer")
 _OPEN: WeakSet[Timers]
@@ -67,7 +70,11 @@ def native(do: object) -> object | None:
     if type(getattr(do, "address", None)) is int:
         return do
     if callable(file := getattr(do, "fileno", None)):
-        return (file(),)
+        try:
+            return (file(),)
+        except (OSError, ValueError) as error:
+            hint = "give an object with a file descriptor that is open"
+            raise ArgumentError(f"do is {do!r}; {hint}", argument="do", value=do, hint=hint) from error
     return None
 
 
@@ -183,6 +190,9 @@ class Timers:
             raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
         checked_count("timers_max", timers_max)
         spin_ns = None if isinstance(spin, str) and spin == "auto" else nanoseconds(spin, argument="spin")
+        if spin_ns is not None and spin_ns > _SPIN_NS_MAX:
+            hint = "it must be 'auto', or at most 1 s"
+            raise ArgumentError(f"spin is {spin!r}; {hint}", argument="spin", value=spin, hint=hint)
         asked = (realtime or Realtime()).options()
         self._core = _scheduler.Timers(
             name, clock, wakeups, token, timers_max=timers_max, spin_ns=spin_ns, realtime=asked
@@ -273,7 +283,8 @@ class Timers:
         Parameters
         ----------
         period
-            From one tick to the next.
+            From one tick to the next. Where Python is to be called, and sooner than its switch interval (5 ms by
+            default), that is warned of in the log: a busy thread may keep the interpreter as long.
         do, tolerance, name
             As for `at`.
         first
@@ -396,6 +407,8 @@ class Timers:
         target = act if isinstance(act, Target) else None
         if target is not None:
             target.learnt = _scheduler.ExecutionTime()
+            if not self._core.simulated:
+                warn_below_switch_interval(f"timer {target.name}", period_ns, self._switch_interval_s)
         called = target.name if target is not None else name or type(do).__name__
         row = Periodic(timer, called, period_ns, first_ns, tolerance_ns, target)
         with self._lock:
@@ -428,11 +441,18 @@ class Timers:
             hint = "give a cf.Flag, a publisher, a cf.NativeFunction, an object with a file descriptor, or a callable"
             raise ArgumentError(f"do is {do!r}; {hint}", argument="do", value=do, hint=hint)
         called = name or getattr(do, "__qualname__", None) or repr(do)
+        if (needed := _needed(do)) > 0:
+            hint = "give one without parameters, or functools.partial with what it needs"
+            text = f"'{called}' needs {needed} arguments, and is called with none; {hint}"
+            raise ArgumentError(text, argument="do", value=do, hint=hint)
         target = Target(do, called, budget_ns)
         self._need_caller(target)
         return target
 
     # Calling Python
+
+    _switch_interval_s: float | None = None
+    """The switch interval that holds while they are in use, where that is another than at present."""
 
     def _need_caller(self, target: Target) -> None:
         """See to it that somebody makes the calls that are handed over."""
@@ -699,6 +719,18 @@ def _instant_ns(instant: Instant) -> int:
         return instant.time
     hint = "it must be a datetime with a time zone, a stamp, or integer nanoseconds since the Unix epoch"
     raise ArgumentError(f"instant is {instant!r}; {hint}", argument="instant", value=instant, hint=hint)
+
+
+def _needed(function: Callable[..., Any]) -> int:
+    """Return how many arguments a function of Python needs, as far as that shows without importing inspect."""
+    import types
+
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, types.CodeType):
+        return 0
+    given = len(getattr(function, "__defaults__", None) or ()) + (getattr(function, "__self__", None) is not None)
+    named = len(getattr(function, "__kwdefaults__", None) or ())
+    return max(0, code.co_argcount - given) + max(0, code.co_kwonlyargcount - named)
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:

@@ -390,7 +390,7 @@ impl CausalBuffer {
         message: Py<PyAny>,
         time: &Bound<'_, PyAny>,
     ) -> PyResult<(&'static str, Messages)> {
-        let (sender, time_ns) = (node_of(py, sender)?, instant_ns(time)?);
+        let (sender, time_ns) = (node_of(py, sender)?, instant_ns(time, "time")?);
         let mut delivered = Messages::new();
         let arrival = lock(&self.0).accept(time_ns, sender, &clock.0, message, |message| delivered.push(message));
         Ok((arrival.name(), delivered))
@@ -406,7 +406,7 @@ impl CausalBuffer {
 
     /// Declares lost what was waited for as long as allowed; returns what is delivered now.
     fn expire(&self, time: &Bound<'_, PyAny>) -> PyResult<Messages> {
-        let time_ns = instant_ns(time)?;
+        let time_ns = instant_ns(time, "time")?;
         let mut delivered = Messages::new();
         lock(&self.0).expire(time_ns, |message| delivered.push(message));
         Ok(delivered)

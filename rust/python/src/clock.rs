@@ -7,7 +7,7 @@ use chronofabric_clock::{
     TimeSource as Source,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDateTime, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDateTime, PyDict, PyString, PyTuple, PyType};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -111,7 +111,7 @@ impl SimulatedClock {
     #[new]
     #[pyo3(signature = (start = None))]
     fn new(start: Option<&Bound<'_, PyAny>>) -> PyResult<PyClassInitializer<Self>> {
-        let start_ns = start.map_or(Ok(0), instant_ns)?;
+        let start_ns = start.map_or(Ok(0), |start| instant_ns(start, "start"))?;
         Ok(PyClassInitializer::from(TimeSource { source: Source::simulated(start_ns) }).add_subclass(Self))
     }
 
@@ -124,24 +124,27 @@ impl SimulatedClock {
 
     /// Moves forward to an instant.
     fn set(slf: PyRef<'_, Self>, py: Python<'_>, time: &Bound<'_, PyAny>) -> PyResult<()> {
-        let time_ns = instant_ns(time)?;
+        let time_ns = instant_ns(time, "time")?;
         let Some(simulated) = slf.as_super().source.as_simulated() else { return Ok(()) };
         simulated.set(time_ns).map_err(|error| clock_error(py, &error))
     }
 }
 
 /// An instant: integer nanoseconds since the Unix epoch, a stamp, or a datetime.
-pub(crate) fn instant_ns(value: &Bound<'_, PyAny>) -> PyResult<i64> {
+pub(crate) fn instant_ns(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<i64> {
     if let Ok(stamp) = value.cast::<Stamp>() {
         return Ok(stamp.get().time_ns());
     }
     if value.is_instance_of::<PyDateTime>() {
-        return value.py().import("chronofabric.duration")?.getattr("instant_ns")?.call1((value,))?.extract();
+        let named = PyDict::new(value.py());
+        named.set_item("argument", argument)?;
+        let convert = value.py().import("chronofabric.duration")?.getattr("instant_ns")?;
+        return instant_ns(&convert.call((value,), Some(&named))?, argument);
     }
     let number = value.extract::<i64>().ok().filter(|_| value.is_exact_instance_of::<pyo3::types::PyInt>());
     number.ok_or_else(|| {
-        let hint = "it must be a datetime, a stamp, or integer nanoseconds since the Unix epoch";
-        errors::argument(value.py(), "time", value, hint)
+        let hint = "it must be a datetime, a stamp, or integer nanoseconds since the Unix epoch, between the years 1678 and 2262";
+        errors::argument(value.py(), argument, value, hint)
     })
 }
 

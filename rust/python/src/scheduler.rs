@@ -386,7 +386,7 @@ pub(crate) struct Timer {
 impl Timer {
     /// Arms it for an instant, whether it is armed, has fired, or was cancelled.
     fn rearm_at(&self, instant: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.arm(instant.py(), instant_ns(instant)?)
+        self.arm(instant.py(), instant_ns(instant, "instant")?)
     }
 
     /// Arms it for a time from now.

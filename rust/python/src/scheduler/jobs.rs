@@ -328,14 +328,14 @@ impl DeadlineQueue {
         latest_start: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<QueuedJob> {
         let py = deadline.py();
-        let deadline_ns = instant_ns(deadline)?;
+        let deadline_ns = instant_ns(deadline, "deadline")?;
         if let Some(instant) = latest_start
             && (!best_effort || self.0.source.is_none())
         {
             let hint = "it is for jobs pushed with best_effort=True to a queue that was given a clock";
             return Err(errors::argument(py, "latest_start", instant, hint));
         }
-        let latest_start_ns = latest_start.map(instant_ns).transpose()?;
+        let latest_start_ns = latest_start.map(|instant| instant_ns(instant, "latest_start")).transpose()?;
         let band = if best_effort { Band::BestEffort { latest_start_ns } } else { Band::Guaranteed };
         self.0.push(band, deadline_ns, priority, Entry::Python(job)).map_err(|error| match error {
             SchedulerError::Closed => errors::exception(py, "ClosedError", "the queue is closed", |_| Ok(())),

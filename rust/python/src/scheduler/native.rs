@@ -75,13 +75,14 @@ fn descriptor_of(py: Python<'_>, descriptor: std::os::fd::RawFd) -> PyResult<std
     let (flags, copy) =
         unsafe { (libc::fcntl(descriptor, libc::F_GETFL), libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0)) };
     if copy < 0 {
-        return Err(std::io::Error::last_os_error().into());
+        let hint = "it must have a descriptor that is open";
+        return Err(crate::errors::argument(py, "do", descriptor.into_pyobject(py)?.as_any(), hint));
     }
     // SAFETY: it was just made, and nobody else has it.
     let owned = unsafe { std::os::fd::OwnedFd::from_raw_fd(copy) };
     if flags & libc::O_NONBLOCK == 0 {
         let hint = "writing to it could make all timers wait; call os.set_blocking(descriptor, False) first";
-        return Err(crate::errors::argument(py, "descriptor", descriptor.into_pyobject(py)?.as_any(), hint));
+        return Err(crate::errors::argument(py, "do", descriptor.into_pyobject(py)?.as_any(), hint));
     }
     Ok(owned)
 }

@@ -8,6 +8,7 @@ import gc
 import io
 import math
 import os
+import random
 import socket
 import sys
 import threading
@@ -161,6 +162,53 @@ def test_a_descriptor_is_written_to_and_one_that_blocks_is_refused(clock, timers
         timers.after("1 ms", write)
         clock.advance("1 ms")
         assert int.from_bytes(read.recv(8), sys.byteorder) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="eventfd is of Linux")
+def test_an_eventfd_counts_the_firings(clock, timers):
+    class Counter:
+        def fileno(self):
+            return counter
+
+    counter = os.eventfd(0, os.EFD_NONBLOCK)
+    try:
+        timers.every("1 ms", Counter())
+        clock.advance("3 ms")
+        assert os.eventfd_read(counter) == 3
+    finally:
+        os.close(counter)
+
+
+def test_timers_are_armed_and_cancelled_by_several_threads_while_they_fire():
+    flags = [cf.Flag() for _ in range(16)]
+    with Timers() as timers:
+        held = [timers.after("1 h", flag) for flag in flags]
+
+        def work(seed):
+            choose = random.Random(seed)
+            for _ in range(500):
+                timer = choose.choice(held)
+                if choose.random() < 0.3:
+                    timer.cancel()
+                else:
+                    timer.rearm(choose.random() / 10_000)
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        while len(timers):
+            threading.Event().wait(0.001)
+        last = cf.Flag()
+        timers.after(0, last)
+        assert last.wait("20 s")
+        before = [flag.count for flag in flags]
+        for timer in held:
+            timer.rearm(0)
+        assert all(flag.wait("20 s") for flag in flags)
+        while [flag.count for flag in flags] != [count + 1 for count in before]:
+            threading.Event().wait(0.001)
 
 
 def closed_socket():

@@ -150,6 +150,10 @@ class Timers:
     ArgumentError
         An argument has a value that cannot be used.
 
+    References
+    ----------
+    G. Varghese and T. Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987.
+
     Examples
     --------
     >>> import chronofabric as cf
@@ -244,6 +248,16 @@ class Timers:
             As many timers are armed as may be.
         ClosedError
             The timers are closed.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> from datetime import UTC, datetime
+        >>> clock = cf.SimulatedClock()
+        >>> with cf.scheduler.Timers(clock=clock) as timers:
+        ...     _ = timers.at(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), lambda: print("one second past"))
+        ...     _ = clock.advance("1 s")
+        one second past
         """
         due_ns = instant if type(instant) is int else _instant_ns(instant)
         timer = self._timer(do, name, tolerance)
@@ -259,6 +273,21 @@ class Timers:
             How long from now.
         do, tolerance, name
             As for `at`.
+
+        Raises
+        ------
+        ArgumentError, TimerLimitError, ClosedError
+            As for `at`.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> silent = cf.Flag()
+        >>> with cf.scheduler.Timers() as timers:
+        ...     watchdog = timers.after("1 s", silent)
+        ...     watchdog.rearm("2 s")  # a sign of life
+        ...     watchdog.cancel()
+        True
         """
         due_ns = self._core.now() + nanoseconds(delay, argument="delay")
         timer = self._timer(do, name, tolerance)
@@ -305,6 +334,16 @@ class Timers:
             An argument has a value that cannot be used, such as a budget beyond the period.
         TimerLimitError, ClosedError
             As for `at`.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> clock = cf.SimulatedClock()
+        >>> with cf.scheduler.Timers(clock=clock) as timers:
+        ...     timer = timers.every("10 ms", cf.Flag())
+        ...     _ = clock.advance("35 ms")
+        >>> timer.report()["fired"]
+        3
         """
         row = self._periodic(
             period,

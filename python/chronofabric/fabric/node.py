@@ -27,8 +27,8 @@ from chronofabric.fabric.requests import Requests
 from chronofabric.fabric.retention import Retention
 from chronofabric.fabric.scheduling import NodeTimers, Scheduling, SwitchInterval
 from chronofabric.fabric.subscribing import FILTERS, Subscribing
+from chronofabric.scheduler.functions import is_coroutine_function
 from chronofabric.scheduler.promise import warn_below_switch_interval
-from chronofabric.scheduler.timers import is_coroutine_function
 
 if TYPE_CHECKING:
     from datetime import datetime

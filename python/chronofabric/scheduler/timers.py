@@ -15,6 +15,7 @@ from chronofabric._core import clock as _clock
 from chronofabric._core import scheduler as _scheduler
 from chronofabric.duration import instant_ns, nanoseconds
 from chronofabric.errors import ArgumentError, ClosedError
+from chronofabric.scheduler.functions import arguments_needed, is_coroutine_function
 from chronofabric.scheduler.promise import warn_below_switch_interval
 from chronofabric.scheduler.realtime import Realtime, Refused
 
@@ -480,7 +481,7 @@ class Timers:
             hint = "give a cf.Flag, a publisher, a cf.NativeFunction, an object with a file descriptor, or a callable"
             raise ArgumentError(f"do is {do!r}; {hint}", argument="do", value=do, hint=hint)
         called = name or getattr(do, "__qualname__", None) or repr(do)
-        if (needed := _needed(do)) > 0:
+        if (needed := arguments_needed(do)) > 0:
             hint = "give one without parameters, or functools.partial with what it needs"
             text = f"'{called}' needs {needed} arguments, and is called with none; {hint}"
             raise ArgumentError(text, argument="do", value=do, hint=hint)
@@ -758,30 +759,6 @@ def _instant_ns(instant: Instant) -> int:
         return instant.time
     hint = "it must be a datetime with a time zone, a stamp, or integer nanoseconds since the Unix epoch"
     raise ArgumentError(f"instant is {instant!r}; {hint}", argument="instant", value=instant, hint=hint)
-
-
-def _needed(function: Callable[..., Any]) -> int:
-    """Return how many arguments a function of Python needs, as far as that shows without importing inspect."""
-    import types
-
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, types.CodeType):
-        return 0
-    given = len(getattr(function, "__defaults__", None) or ()) + (getattr(function, "__self__", None) is not None)
-    named = len(getattr(function, "__kwdefaults__", None) or ())
-    return max(0, code.co_argcount - given) + max(0, code.co_kwonlyargcount - named)
-
-
-def is_coroutine_function(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine; without importing inspect or asyncio for plain functions."""
-    import types
-
-    called = getattr(type(function), "__call__", None)  # noqa: B004 - its code is looked at
-    for candidate in (function, getattr(function, "__func__", None), called):
-        code = getattr(candidate, "__code__", None)
-        if isinstance(code, types.CodeType) and code.co_flags & 0x80:  # inspect.CO_COROUTINE
-            return True
-    return False
 
 
 _OPEN = WeakSet()

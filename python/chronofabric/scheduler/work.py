@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chronofabric.errors import ArgumentError
+from chronofabric.scheduler.functions import is_coroutine_function
 from chronofabric.scheduler.jobs import CURRENT, Job
-from chronofabric.scheduler.timers import is_coroutine_function, native
+from chronofabric.scheduler.timers import native
 
 if TYPE_CHECKING:
     from chronofabric._core.scheduler import NativeTask

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from chronofabric.apps import doctor
 from chronofabric.apps.doctor import clocks, here, interpreter, machine
 from chronofabric.apps.doctor.finding import Finding
+from chronofabric.scheduler import Refused
 from tests.subprocesses import run_python, running_python
 
 LINUX = "Linux"
@@ -28,11 +29,11 @@ def reader(contents):
     return contents.get
 
 
-def refused():
-    return "Operation not permitted"
+def refused(*_):
+    return Refused("class", "Operation not permitted", "other threads may run first")
 
 
-def allowed():
+def allowed(*_):
     return None
 
 
@@ -252,7 +253,19 @@ def test_a_real_time_policy_is_what_a_thread_got_when_it_asked():
     assert found.state == "limited"
     assert "Operation not permitted" in found.evidence
     assert "CAP_SYS_NICE not held" in found.evidence
+    assert found.meaning.startswith("Other threads may run first.")
     assert "CAP_SYS_NICE held" in machine.real_time(allowed, limit=0, system=LINUX, read=status).evidence
+
+
+def test_a_limit_of_the_priority_is_named_where_only_those_below_it_are_permitted():
+    def up_to_ten(priority):
+        return refused() if priority > 10 else None
+
+    found = machine.real_time(up_to_ten, limit=10, system=LINUX, read=reader({}))
+    assert (found.state, "at priority 10 " in found.evidence) == ("ok", True)
+    assert "a priority up to 10; a higher one is refused" in found.meaning
+    assert "priority 99" in machine.real_time(allowed, limit=10, system=LINUX, read=reader({})).evidence
+    assert machine.real_time(up_to_ten, limit=0, system=LINUX, read=reader({})).state == "limited"
 
 
 def test_the_deadline_policy_is_what_the_thread_that_fires_got_when_it_asked():
@@ -262,34 +275,105 @@ def test_the_deadline_policy_is_what_the_thread_that_fires_got_when_it_asked():
     assert "Operation not permitted" in found.evidence
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asked for on Linux only")
-def test_asking_for_the_deadline_policy_says_what_the_system_said_and_leaves_no_thread():
-    before = set(Path("/proc/self/task").iterdir())
-    refusal = here._try_deadline()
-    assert refusal is None or "os error" in refusal
-    assert set(Path("/proc/self/task").iterdir()) <= before
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no policies to ask for")
-def test_asking_for_a_real_time_policy_leaves_every_thread_as_it_was():
-    def policies():
-        return {thread.name: os.sched_getscheduler(thread.native_id or 0) for thread in threading.enumerate()}
-
-    before = policies()
-    here._try_real_time()
-    assert policies() == before
+def test_pinning_is_tried_for_each_processor_that_the_process_may_use():
+    asked: list[int] = []
+    found = machine.pinning(asked.append, {8, 1, 0, 2}, system=LINUX)
+    assert (found.state, asked) == ("ok", [0, 1, 2, 8])
+    assert "0-2,8" in found.evidence
+    without = machine.pinning(refused, {0, 1}, system=LINUX)
+    assert (without.state, without.way is not None) == ("absent", True)
+    assert "pinned to 0-1 was refused: Operation not permitted" in without.evidence
+    some = machine.pinning(lambda number: refused() if number == 1 else None, {0, 1, 2}, system=LINUX)
+    assert (some.state, "pinned to 1 was refused" in some.evidence) == ("limited", True)
+    assert "holds for 0,2 only" in some.meaning
 
 
 @pytest.mark.parametrize(
-    ("limit", "swaps", "state"),
+    ("attempt", "swaps", "state"),
     [
-        (float("inf"), "Filename\n/swap\n", "ok"),
-        (8 * 2**20, "Filename\n", "ok"),
-        (8 * 2**20, "Filename\n/swap partition\n", "limited"),
+        (allowed, "Filename\n/swap\n", "ok"),
+        (refused, "Filename\n", "absent"),
+        (refused, "Filename\n/swap partition\n", "limited"),
     ],
 )
-def test_a_bound_on_locked_memory_matters_where_there_is_swap(limit, swaps, state):
-    assert machine.locked_memory(limit, system=LINUX, read=reader({"/proc/swaps": swaps})).state == state
+def test_memory_is_locked_if_a_process_got_that_when_it_asked(attempt, swaps, state):
+    found = machine.locked_memory(attempt, 8 * 2**20, system=LINUX, read=reader({"/proc/swaps": swaps}))
+    assert found.state == state
+    assert "RLIMIT_MEMLOCK 8 MiB" in found.evidence
+    assert ("CAP_IPC_LOCK" in (found.way or "")) is (state != "ok")
+    assert ("Operation not permitted" in found.evidence) is (state != "ok")
+
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asked for on Linux only")
+
+ASKED = {
+    "real-time policy": lambda: here._try_real_time(99),
+    "deadline policy": here._try_deadline,
+    "pinning": lambda: here._try_processor(min(os.sched_getaffinity(0))),
+    "locked memory": here._try_locked_memory,
+    "idle states": here._try_idle_states,
+}
+
+
+def locked_kibibytes():
+    return re.findall(r"^VmLck:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+
+
+@on_linux
+@pytest.mark.parametrize("name", ASKED)
+def test_asking_says_what_the_system_said_and_leaves_everything_as_it_was(name):
+    def state():
+        threads = {
+            task.name: (os.sched_getscheduler(int(task.name)), os.sched_getaffinity(int(task.name)))
+            for task in Path("/proc/self/task").iterdir()
+        }
+        return threads, set(Path("/proc/self/fd").iterdir()), locked_kibibytes()
+
+    threads, files, locked = state()
+    answer = ASKED[name]()
+    assert answer is None or "os error" in answer.reason
+    after, files_after, locked_after = state()
+    assert after.items() <= threads.items()  # no thread is left, and those that were there are unchanged
+    assert len(files_after) <= len(files)
+    assert locked_after == locked
+
+
+WITHOUT_RIGHTS = """
+    import ctypes, json, resource
+    from dataclasses import asdict
+    from chronofabric.apps.doctor import here
+
+    class Header(ctypes.Structure):
+        _fields_ = [("version", ctypes.c_uint32), ("process", ctypes.c_int)]
+
+    class Rights(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_uint32) for name in ("effective", "permitted", "inheritable")]
+
+    checks = here._checks()
+    names = ["real-time policy", "deadline policy", "pinning", "locked memory"]
+    before = {name: checks[name]().state for name in names}
+    for limit in ("RLIMIT_RTPRIO", "RLIMIT_MEMLOCK"):
+        resource.setrlimit(getattr(resource, limit), (0, 0))
+    header = Header(0x20080522, 0)
+    assert ctypes.CDLL(None, use_errno=True).capset(ctypes.byref(header), (Rights * 2)()) == 0
+    print(json.dumps([before, {name: asdict(checks[name]()) for name in names}]))
+"""
+
+
+@on_linux
+def test_what_is_permitted_and_what_is_refused_is_told_apart_by_asking():
+    before, after = json.loads(run_python(WITHOUT_RIGHTS).stdout)
+    assert set(before) == set(after)
+    for name, option in (("real-time policy", "fifo"), ("deadline policy", "fifo"), ("locked memory", "lock_memory")):
+        assert after[name]["state"] in ("limited", "absent")
+        assert "was refused: " in after[name]["evidence"]
+        assert "os error" in after[name]["evidence"]
+        assert option in after[name]["meaning"]
+        assert after[name]["way"]
+    assert after["pinning"]["state"] == "ok"  # everybody may, within the process's own set
+    if os.geteuid() != 0 or before["locked memory"] != "ok":
+        pytest.skip(f"this process may not lock memory, so that it can is not seen: {before}")
+    assert before["pinning"] == "ok"
 
 
 def test_idle_states_and_the_governor_are_named_with_the_way_to_change_them():
@@ -337,7 +421,8 @@ def test_other_systems_are_not_looked_at_where_only_linux_answers(system):
     found = [
         machine.real_time(not_to_be_called, limit=None, system=system, read=not_to_be_called),
         machine.deadline_policy(not_to_be_called, system=system),
-        machine.locked_memory(0.0, system=system, read=not_to_be_called),
+        machine.pinning(not_to_be_called, (), system=system),
+        machine.locked_memory(not_to_be_called, 0.0, system=system, read=not_to_be_called),
         machine.idle_states(not_to_be_called, system=system),
         machine.governor(4, system=system, read=not_to_be_called),
         machine.shared_memory(not_to_be_called, system=system),

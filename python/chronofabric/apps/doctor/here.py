@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
+import select
+import signal
 import sys
 import sysconfig
 import tempfile
 import threading
+import warnings
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,9 +21,11 @@ from pathlib import Path
 
 from chronofabric.apps.doctor import clocks, interpreter, machine
 from chronofabric.apps.doctor.finding import Finding, file_text
+from chronofabric.scheduler import Realtime, Refused, Timers
 
 READINGS, SLEEPS = 2_000, 21
 SLEEP_NS = 1_000_000
+CHILD_S_MAX = 10
 
 
 def examine() -> list[Finding]:
@@ -54,13 +60,14 @@ def _checks() -> dict[str, Callable[[], Finding]]:
         "counter": partial(_counter, system),
         "clock synchronisation": partial(clocks.synchronisation, clocks.kernel_discipline, system=system),
         "timers": _wake_up,
-        "cores": lambda: machine.cores(os.cpu_count(), _usable(), read=file_text),
+        "cores": lambda: machine.cores(os.cpu_count(), len(_usable() or ()) or None, read=file_text),
         "real-time policy": lambda: machine.real_time(
             _try_real_time, limit=_limit("RLIMIT_RTPRIO")[0], system=system, read=file_text
         ),
         "deadline policy": partial(machine.deadline_policy, _try_deadline, system=system),
+        "pinning": lambda: machine.pinning(_try_processor, _usable() or (), system=system),
         "locked memory": lambda: machine.locked_memory(
-            _number(_limit("RLIMIT_MEMLOCK")[0]), system=system, read=file_text
+            _try_locked_memory, _number(_limit("RLIMIT_MEMLOCK")[0]), system=system, read=file_text
         ),
         "idle states": partial(machine.idle_states, _try_idle_states, system=system),
         "governor": partial(machine.governor, os.cpu_count() or 1, system=system, read=file_text),
@@ -133,8 +140,8 @@ def _wake_up() -> Finding:
     return machine.wake_up(late_ns, slack=file_text("/proc/self/timerslack_ns"))
 
 
-def _usable() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+def _usable() -> set[int] | None:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 
 
 def _limit(name: str) -> tuple[int, int]:
@@ -152,41 +159,59 @@ def _number(limit: int) -> float:
     return float("inf") if limit < 0 else float(limit)
 
 
-def _try_real_time() -> str | None:
-    """Ask for a real-time policy in a thread that then ends, so that no other one has it for a moment."""
-    refused: list[str | None] = []
-
-    def ask() -> None:
-        try:
-            before = os.sched_getscheduler(0), os.sched_getparam(0)
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
-            os.sched_setscheduler(0, *before)
-            refused.append(None)
-        except OSError as error:
-            refused.append(error.strerror)
-
-    thread = threading.Thread(target=ask, name="doctor")
-    thread.start()
-    thread.join()
-    return refused[0]
-
-
-def _try_deadline() -> str | None:
-    """Have a thread that fires timers ask for the deadline policy, and end."""
-    from chronofabric.scheduler import Realtime, Timers
-
-    with Timers("doctor", realtime=Realtime(scheduling="deadline")) as timers:
+def _ask(realtime: Realtime, option: str) -> Refused | None:
+    """Have a thread that fires timers ask for something, and end: what was granted ends with it."""
+    with Timers("doctor", realtime=realtime) as timers:
         timers.sleep_until(timers.now())
-        return next((refused.reason for refused in timers.refused if refused.option == "class"), None)
+        return next((refused for refused in timers.refused if refused.option == option), None)
 
 
-def _try_idle_states() -> str | None:
-    """Open the file and close it again, which asks for nothing."""
+def _try_real_time(priority: int) -> Refused | None:
+    return _ask(Realtime(scheduling="fifo", priority=priority), "class")
+
+
+def _try_deadline() -> Refused | None:
+    return _ask(Realtime(scheduling="deadline"), "class")
+
+
+def _try_processor(number: int) -> Refused | None:
+    return _ask(Realtime(processor=number), "processor")
+
+
+def _try_idle_states() -> Refused | None:
+    return _ask(Realtime(awake_processors=True), "awake_processors")
+
+
+def _try_locked_memory() -> Refused | None:
+    """Ask in a forked child, because memory is locked for a whole process; a new program could have other rights.
+
+    Raises
+    ------
+    OSError
+        The child gave no answer.
+    """
+    answer, given = os.pipe()
+    with warnings.catch_warnings():
+        # Of threads in the parent. The child of this system calls nothing but what is asked for, and ends.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        try:
+            os.write(given, json.dumps(_ask(Realtime(lock_memory=True), "lock_memory")).encode())
+        finally:
+            os._exit(0)
+    os.close(given)
     try:
-        os.close(os.open("/dev/cpu_dma_latency", os.O_WRONLY))
-    except OSError as error:
-        return error.strerror
-    return None
+        ready, _, _ = select.select([answer], [], [], CHILD_S_MAX)
+        text = os.read(answer, 4096) if ready else b""
+    finally:
+        os.close(answer)
+        os.kill(child, signal.SIGKILL)  # it has written all it has, or never will
+        os.waitpid(child, 0)
+    if not text:
+        raise OSError("the process that was to lock its memory did not answer")
+    refused = json.loads(text)
+    return refused and Refused(*refused)
 
 
 def _shared_room() -> tuple[int, int]:

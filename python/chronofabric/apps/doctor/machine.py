@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
+from typing import TypeAlias
 
-from chronofabric.apps.doctor.finding import Finding, Read, bytes_text, not_looked_at
+from chronofabric.apps.doctor.finding import Finding, Read, State, bytes_text, not_looked_at
 from chronofabric.apps.rendering import duration_text
+from chronofabric.scheduler import Refused
 
 STEAL_SHARE_MAX = 0.005
 LATE_NS_MAX = 200_000
@@ -16,6 +18,7 @@ LATE_NS_MAX = 200_000
 SHARED_BYTES_MIN = 256 * 2**20
 OPEN_FILES_MIN = 1024
 CAP_SYS_NICE = 23
+PRIORITY_MAX = 99
 
 
 def platform(system: str, release: str, architecture: str, *, read: Read) -> Finding:
@@ -111,31 +114,44 @@ def _ratio(words: list[str]) -> list[float]:
     return []  # "max", or -1: no quota
 
 
-def real_time(attempt: Callable[[], str | None], *, limit: int | None, system: str, read: Read) -> Finding:
-    """Say whether a thread may ask for a real-time policy; `attempt` returns why it may not, in a thread of its own."""
+Attempt: TypeAlias = Callable[[], Refused | None]
+"""Asks the system for one option of `Realtime`, and returns what it refused; nothing is left of it."""
+
+
+def real_time(attempt: Callable[[int], Refused | None], *, limit: int | None, system: str, read: Read) -> Finding:
+    """Say whether the thread that fires timers may have a real-time class; `attempt` is given a priority."""
+    name = "real-time policy"
     if system != "Linux":
-        return not_looked_at("real-time policy", system)
+        return not_looked_at(name, system)
     held = re.search(r"^CapEff:\s*([0-9a-f]+)$", read("/proc/self/status") or "", re.MULTILINE)
     capable = bool(held and int(held[1], 16) >> CAP_SYS_NICE & 1)
-    rights = [f"RLIMIT_RTPRIO {limit}", f"CAP_SYS_NICE {'held' if capable else 'not held'}"]
-    refused = attempt()
-    if refused is None:
-        evidence = f"a thread got SCHED_FIFO and gave it back ({', '.join(rights)})"
-        meaning = "The thread that fires timers can be put before all ordinary ones: Realtime(scheduling='fifo')."
-        return Finding("real-time policy", "ok", evidence, meaning)
-    return Finding(
-        "real-time policy",
+    rights = f"RLIMIT_RTPRIO {limit}, CAP_SYS_NICE {'held' if capable else 'not held'}"
+    # Without the capability the limit is also the highest priority that is permitted.
+    within = range(1, PRIORITY_MAX) if limit is None else range(1, min(limit + 1, PRIORITY_MAX))
+    refused = None
+    for priority in (PRIORITY_MAX, *within[-1:]):
+        answer = attempt(priority)
+        if answer is None:
+            evidence = f"a thread that fires timers got SCHED_FIFO at priority {priority} ({rights})"
+            meaning = "It can be put before all ordinary ones: Realtime(scheduling='fifo')."
+            if refused is not None:
+                meaning = f"{meaning[:-1]} with a priority up to {priority}; a higher one is refused."
+            return Finding(name, "ok", evidence, meaning)
+        refused = refused or answer
+    assert refused is not None  # the first priority is always asked for
+    return _refused(
+        name,
         "limited",
-        f"a thread that asked for SCHED_FIFO was refused: {refused} ({', '.join(rights)})",
-        "Threads wait for others when cores are busy, whatever their deadline: the one that fires timers too, for "
-        "milliseconds.",
+        f"a thread that asked for SCHED_FIFO was refused: {refused.reason} ({rights})",
+        refused,
+        "Realtime(scheduling='fifo') changes nothing.",
         "Set `rtprio` in /etc/security/limits.conf, LimitRTPRIO= of the service, or docker --cap-add SYS_NICE "
         "--ulimit rtprio=99.",
     )
 
 
-def deadline_policy(attempt: Callable[[], str | None], *, system: str) -> Finding:
-    """Say whether the thread that fires timers may have the deadline policy; `attempt` returns why it may not."""
+def deadline_policy(attempt: Attempt, *, system: str) -> Finding:
+    """Say whether the thread that fires timers may have the deadline policy."""
     if system != "Linux":
         return not_looked_at("deadline policy", system)
     refused = attempt()
@@ -143,53 +159,105 @@ def deadline_policy(attempt: Callable[[], str | None], *, system: str) -> Findin
         evidence = "a thread that fires timers got SCHED_DEADLINE"
         meaning = "Realtime(scheduling='deadline') puts it before every thread, those of SCHED_FIFO included."
         return Finding("deadline policy", "ok", evidence, meaning)
-    return Finding(
+    return _refused(
         "deadline policy",
         "absent",
-        f"a thread that asked for SCHED_DEADLINE was refused: {refused}",
-        "Where others run under SCHED_FIFO, timers wait for those of a higher priority; nothing is lost where none do, "
-        "or where Realtime(scheduling='fifo') is granted.",
+        f"a thread that asked for SCHED_DEADLINE was refused: {refused.reason}",
+        refused,
+        "Nothing is lost where Realtime(scheduling='fifo') is granted and no other thread has a higher priority.",
         "Only root and CAP_SYS_NICE may have it (docker --cap-add SYS_NICE), and the process must not be bound to some "
         "of the processors (taskset, cpusets).",
     )
 
 
-def locked_memory(limit_bytes: float, *, system: str, read: Read) -> Finding:
-    """Say how much memory a program may keep from being paged out."""
+def pinning(attempt: Callable[[int], Refused | None], usable: Iterable[int], *, system: str) -> Finding:
+    """Say to which processors a thread may be pinned; `attempt` is given each of those that this process may use."""
     if system != "Linux":
-        return not_looked_at("locked memory", system)
-    swaps = len((read("/proc/swaps") or "").splitlines()) > 1
-    evidence = "unlimited" if limit_bytes == float("inf") else f"at most {bytes_text(limit_bytes)} (RLIMIT_MEMLOCK)"
-    evidence += ", swap in use" if swaps else ", no swap"
-    if limit_bytes == float("inf") or not swaps:
-        return Finding("locked memory", "ok", evidence, "What a program has touched stays in memory, or can be kept.")
-    return Finding(
-        "locked memory",
-        "limited",
-        evidence,
-        "Memory that was paged out is read back from the disk when it is touched, which takes milliseconds.",
-        "Set `memlock unlimited` in /etc/security/limits.conf, LimitMEMLOCK=infinity, or docker --ulimit memlock=-1; "
-        "or switch swap off.",
+        return not_looked_at("pinning", system)
+    granted: list[int] = []
+    refused: Refused | None = None
+    failed: list[int] = []
+    for processor in sorted(usable):
+        answer = attempt(processor)
+        refused = answer or refused
+        (granted if answer is None else failed).append(processor)
+    if refused is None:
+        evidence = f"a thread that fires timers was pinned to each that this process may use: {_ranges(granted)}"
+        meaning = "Realtime(processor=...) keeps it there; others are refused."
+        return Finding("pinning", "ok", evidence, meaning)
+    return _refused(
+        "pinning",
+        "limited" if granted else "absent",
+        f"a thread that asked to be pinned to {_ranges(failed)} was refused: {refused.reason}",
+        refused,
+        f"Realtime(processor=...) holds for {_ranges(granted)} only."
+        if granted
+        else "Realtime(processor=...) changes nothing.",
+        "Allow sched_setaffinity (the seccomp profile of a container or a service), or start the whole program with "
+        "taskset.",
     )
 
 
-def idle_states(attempt: Callable[[], str | None], *, system: str) -> Finding:
-    """Say whether a program may keep cores from deep sleep; `attempt` returns why it may not."""
+def _ranges(processors: list[int]) -> str:
+    """Return numbers as the system writes them: 0-3,8."""
+    parts: list[list[int]] = []
+    for number in processors:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
+def locked_memory(attempt: Attempt, limit_bytes: float, *, system: str, read: Read) -> Finding:
+    """Say whether a program may keep its memory from being paged out."""
+    if system != "Linux":
+        return not_looked_at("locked memory", system)
+    swaps = len((read("/proc/swaps") or "").splitlines()) > 1
+    limit = "unlimited" if limit_bytes == float("inf") else bytes_text(limit_bytes)
+    rights = f"RLIMIT_MEMLOCK {limit}, {'swap in use' if swaps else 'no swap'}"
+    refused = attempt()
+    if refused is None:
+        evidence = f"a process like this one locked all its memory ({rights})"
+        meaning = "Realtime(lock_memory=True) keeps what a program has touched in memory."
+        return Finding("locked memory", "ok", evidence, meaning)
+    return _refused(
+        "locked memory",
+        "limited" if swaps else "absent",
+        f"a process like this one that asked to lock its memory was refused: {refused.reason} ({rights})",
+        refused,
+        "Realtime(lock_memory=True) changes nothing."
+        if swaps
+        else "Realtime(lock_memory=True) changes nothing; without swap only code and mapped files are read back.",
+        "CAP_IPC_LOCK (docker --cap-add IPC_LOCK), or `memlock unlimited` in /etc/security/limits.conf, "
+        "LimitMEMLOCK=infinity, docker --ulimit memlock=-1; with swap also: switch it off.",
+    )
+
+
+def idle_states(attempt: Attempt, *, system: str) -> Finding:
+    """Say whether a program may keep cores from deep sleep."""
     if system != "Linux":
         return not_looked_at("idle states", system)
     refused = attempt()
     if refused is None:
-        evidence = "/dev/cpu_dma_latency can be opened for writing"
+        evidence = "/dev/cpu_dma_latency was held at zero for a moment"
         return Finding(
             "idle states", "ok", evidence, "Realtime(awake_processors=True) keeps cores from sleeping deeply."
         )
-    return Finding(
+    return _refused(
         "idle states",
         "absent",
-        f"/dev/cpu_dma_latency cannot be opened for writing: {refused}",
-        "A core that slept deeply needs up to some 100 us to wake; it sleeps deeper the less there is to do.",
+        f"/dev/cpu_dma_latency cannot be written to: {refused.reason}",
+        refused,
+        "It sleeps deeper the less there is to do; Realtime(awake_processors=True) changes nothing.",
         "Give your user the right by a udev rule, or pass the device to the container (docker --device).",
     )
+
+
+def _refused(name: str, state: State, evidence: str, refused: Refused, meaning: str, way: str) -> Finding:
+    """Return the finding about something that was refused: its cost, in the words of the scheduler, comes first."""
+    cost = f"{refused.cost[0].upper()}{refused.cost[1:]}."
+    return Finding(name, state, evidence, f"{cost} {meaning}", way)
 
 
 def wake_up(late_ns: list[int], *, slack: str | None) -> Finding:

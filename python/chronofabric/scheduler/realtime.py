@@ -11,7 +11,10 @@ from chronofabric.errors import ArgumentError
 if TYPE_CHECKING:
     from chronofabric.duration import Duration
 
-__all__ = ["Realtime", "Refused"]
+__all__ = ["Realtime", "Refused", "realtime_of"]
+
+_PROCESSOR_MAX = 2**20 - 1
+"""The highest number of a processor; no system counts so far."""
 
 
 class Refused(NamedTuple):
@@ -79,12 +82,17 @@ class Realtime:
     def __post_init__(self) -> None:
         if self.scheduling not in ("usual", "fifo", "deadline"):
             self._refuse("scheduling", "it must be 'usual', 'fifo' or 'deadline'")
-        if not isinstance(self.priority, int) or not 1 <= self.priority <= 99:  # type: ignore[redundant-expr]
+        if not _is_within(self.priority, 1, 99):
             self._refuse("priority", "it must be a whole number from 1 to 99")
-        if self.processor is not None and (not isinstance(self.processor, int) or self.processor < 0):  # type: ignore[redundant-expr]
-            self._refuse("processor", "it must be the number of a processor, from 0")
+        if self.processor is not None and not _is_within(self.processor, 0, _PROCESSOR_MAX):
+            self._refuse(
+                "processor", f"it must be the number of a processor, from 0 to {_PROCESSOR_MAX}, or None for any"
+            )
         if self.scheduling == "deadline" and self.processor is not None:
             self._refuse("processor", "a thread that is scheduled by deadline cannot be pinned; leave it out")
+        for argument in ("lock_memory", "awake_processors"):
+            if not isinstance(getattr(self, argument), bool):
+                self._refuse(argument, "it must be True or False")
         if not 0 < nanoseconds(self.runtime, argument="runtime") <= nanoseconds(self.period, argument="period"):
             self._refuse("runtime", "it must be above zero and at most the period")
 
@@ -103,3 +111,33 @@ class Realtime:
             "lock_memory": self.lock_memory,
             "awake_processors": self.awake_processors,
         }
+
+
+def realtime_of(value: object, *, argument: str = "realtime") -> Realtime:
+    """Return what an option asks of the system: nothing where it is None.
+
+    Raises
+    ------
+    ArgumentError
+        It is something else than a `Realtime`.
+
+    Examples
+    --------
+    >>> realtime_of(None) == Realtime()
+    True
+    >>> realtime_of("fifo")
+    Traceback (most recent call last):
+    chronofabric.errors.ArgumentError: realtime is 'fifo'; it must be a Realtime, such as Realtime(scheduling='fifo')
+    """
+    if value is None:
+        return Realtime()
+    if isinstance(value, Realtime):
+        return value
+    example = value if isinstance(value, str) and value in ("usual", "fifo", "deadline") else "fifo"
+    hint = f"it must be a Realtime, such as Realtime(scheduling={example!r})"
+    raise ArgumentError(f"{argument} is {value!r}; {hint}", argument=argument, value=value, hint=hint)
+
+
+def _is_within(value: object, least: int, most: int) -> bool:
+    """Return whether it is a whole number, which True and False are not meant as, in a range."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

@@ -17,7 +17,7 @@ from chronofabric.duration import instant_ns, nanoseconds
 from chronofabric.errors import ArgumentError, ClosedError
 from chronofabric.scheduler.functions import arguments_needed, is_coroutine_function
 from chronofabric.scheduler.promise import warn_below_switch_interval
-from chronofabric.scheduler.realtime import Realtime, Refused
+from chronofabric.scheduler.realtime import Realtime, Refused, realtime_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -198,7 +198,7 @@ class Timers:
         if spin_ns is not None and spin_ns > _SPIN_NS_MAX:
             hint = "it must be 'auto', or at most 1 s"
             raise ArgumentError(f"spin is {spin!r}; {hint}", argument="spin", value=spin, hint=hint)
-        asked = (realtime or Realtime()).options()
+        asked = realtime_of(realtime).options()
         self._core = _scheduler.Timers(
             name, clock, wakeups, token, timers_max=timers_max, spin_ns=spin_ns, realtime=asked
         )

@@ -8,10 +8,13 @@ import math
 import threading
 import weakref
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 
 import chronofabric as cf
+from chronofabric.fabric.sources import TimerSource
 
 
 @pytest.fixture
@@ -184,3 +187,143 @@ def test_in_a_simulation_the_most_urgent_handler_goes_first_at_each_instant(simu
     node.publish("a", 0)
     simulation.advance("1 ms")
     assert calls == [("tight", 0), ("tight", 1), ("tight", 2), ("open", 0), ("open", 1), ("open", 2)]
+
+
+# Deadlines of topics
+
+
+@pytest.mark.parametrize("duration", [math.nan, math.inf, -1, "-5 ms", "soon", object(), True])
+def test_what_is_no_duration_gives_no_topic_a_deadline(fabric, duration):
+    subscription = fabric.subscribe("a")
+    fabric.deadline("a", "5 ms")
+    with pytest.raises(cf.ArgumentError, match="duration") as caught:
+        fabric.deadline("a", duration)
+    assert caught.value.argument == "duration"
+    with pytest.raises(cf.PatternError):
+        fabric.deadline("a/**b", "1 ms")
+    fabric.publish("a", 1)
+    event = subscription.receive()
+    assert event.deadline - event.time == 5_000_000
+
+
+def test_a_closed_fabric_takes_no_rule():
+    with cf.Fabric("closed") as fabric:
+        pass
+    with pytest.raises(cf.ClosedError):
+        fabric.deadline("a", "5 ms")
+
+
+async def _publish_async(fabric, publisher):
+    await fabric.publish_async("a", 7)
+    await publisher.publish_async(7)
+
+
+def _by_timer(fabric, action):
+    fabric.timers.after("1 us", action)
+    fabric.clock.advance("1 us")
+
+
+WAYS = {
+    "name": (1, lambda fabric, publisher: fabric.publish("a", 7)),
+    "headers": (1, lambda fabric, publisher: fabric.publish("a", 7, headers={"unit": "C"}, priority="high")),
+    "handle": (1, lambda fabric, publisher: publisher.publish(7)),
+    "handle with options": (1, lambda fabric, publisher: publisher.publish(7, retain=True)),
+    "list": (2_000, lambda fabric, publisher: publisher.publish_many([7] * 2_000)),
+    "generator": (3, lambda fabric, publisher: fabric.publish_many("a", (7 for _ in range(3)))),
+    "coroutine": (2, lambda fabric, publisher: asyncio.run(_publish_async(fabric, publisher))),
+    "timer": (1, lambda fabric, publisher: _by_timer(fabric, publisher.prepare(7))),
+    "guard": (1, lambda fabric, publisher: fabric.publish_many("source", [7, 0])),  # it fires, and is armed again
+}
+
+ROUTES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "two": {"receivers": 2},
+    "by deadline": {"order": "deadline"},
+    "causal": {"order": "causal"},
+    "bytes": {"capacity_bytes": 1 << 20},
+    "formula": {"where": "value > 0"},
+    "sampled": {"sample": 1},
+    "callable": {"where": lambda event: True},
+    "retained": {"retain": True},
+    "guarded": {"guarded": True},
+    "shared": {"shared": True},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_way_to_publish_over_every_route_gives_the_deadline_and_the_books_balance(fabric, route, way):
+    options: dict[str, Any] = dict(ROUTES[route])
+    if (route, way) == ("formula", "guard"):
+        options["where"] = "robustness > 0"
+    publisher = fabric.publisher("a")
+    if options.pop("retain", False):
+        fabric.retain("a", last=5)
+    if options.pop("guarded", False):
+        fabric.guard("watched", on="a", when="value > 100", do=cf.Flag())
+    if options.pop("shared", False):
+        publisher.prepare(0)
+    fabric.guard("other", on="source", when="value > 1", publish="a")
+    receivers = options.pop("receivers", 1)
+    subscriptions = [fabric.subscribe("a", capacity=8_192, **options) for _ in range(receivers)]
+    count, publish = WAYS[way]
+    publish(fabric, publisher)
+    fabric.deadline("a", "5 ms")
+    publish(fabric, publisher)
+    fabric.deadline("a", None)
+    publish(fabric, publisher)
+    expected = [None] * count + [5_000_000] * count + [None] * count
+    for subscription in subscriptions:
+        events = sorted(subscription.poll_batch(100_000), key=lambda event: event.stamp)
+        assert [event.deadline and event.deadline - event.time for event in events] == expected
+        assert subscription.books().balanced
+
+
+def test_columns_requests_and_events_of_a_native_source_have_it_too():
+    seen: list[int | None] = []
+    fabric = cf.Fabric("plant")
+    fabric.deadline("**", "1 h")
+    fabric.answers("ask")(lambda event: seen.append(event.deadline))
+    fabric.add_source(TimerSource("ticks", rate="100 Hz"))
+    tables, ticks = fabric.subscribe("table"), fabric.subscribe("ticks")
+    with fabric:
+        fabric.publish("table", cf.Table.from_numpy({"value": np.array([1.0, 2.0])}))
+        assert fabric.request("ask", 1, timeout="20 s") is None
+        events = [tables.receive(timeout="20 s"), ticks.receive(timeout="20 s")]
+    assert seen[0] is not None
+    for event in events:
+        assert event.deadline == event.time + 3_600 * 10**9
+
+
+def test_what_a_timer_publishes_by_a_handle_has_the_deadline_of_the_handle(fabric):
+    fabric.deadline("a", "9 ms")
+    subscription = fabric.subscribe("a")
+    fabric.timers.after("1 ms", fabric.publisher("a", deadline="5 ms"))
+    fabric.clock.advance("1 ms")
+    event = subscription.receive()
+    assert event.deadline - event.payload["due"] == 5_000_000
+
+
+def test_rules_come_and_go_while_others_publish():
+    stop = threading.Event()
+    with cf.Fabric("plant") as fabric:
+        subscription = fabric.subscribe("**", capacity=256)
+
+        def publish(topic):
+            publisher = fabric.publisher(topic)
+            while not stop.is_set():
+                publisher.publish(1)
+                publisher.publish_many([1, 2, 3])
+
+        threads = [threading.Thread(target=publish, args=(f"topic/{number}",)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(40):
+            fabric.deadline("topic/*", None if number % 2 else "1 h")
+            # What was published before the rule may still wait; what comes after has it, or this has no end.
+            while (subscription.receive(timeout="20 s").deadline is None) is not bool(number % 2):
+                pass
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+        assert subscription.books().balanced

@@ -176,3 +176,72 @@ def test_s150_filters_judge_before_an_event_takes_its_place_and_a_callable_after
     books = strict.books()
     assert (books.filtered, books.dead_lettered, books.delivered) == (1, {"late": 2}, 1)
     assert all(each.books().balanced for each in (narrow, quiet, marking, strict))
+
+
+def test_s157_a_topic_has_a_deadline_for_events_without_one_and_the_last_rule_holds(fabric):
+    subscription = fabric.subscribe("**", order="deadline")
+    fabric.deadline("orders/*", "5 ms")
+    fabric.publish("orders/7", "topic")
+    fabric.publish("orders/7", "publish", deadline="9 ms")
+    fabric.publisher("orders/7", deadline="7 ms").publish("publisher")
+    fabric.publish("other", "none")
+    events = subscription.poll_batch(9)
+    assert events.payloads == ("topic", "publisher", "publish", "none")
+    assert [event.deadline and event.deadline - START_NS for event in events] == [5 * MS, 7 * MS, 9 * MS, None]
+
+    def given(topic):
+        fabric.publish(topic, 0)
+        deadline = subscription.receive().deadline
+        return deadline and deadline - START_NS
+
+    fabric.deadline(["orders/**", cf.regex("other.*")], "20 ms")
+    assert (given("orders/7"), given("orders/8"), given("other")) == (20 * MS,) * 3
+    fabric.deadline("orders/7", None)
+    assert (given("orders/7"), given("orders/8")) == (None, 20 * MS)
+    fabric.deadline("orders/*", 0.001)
+    assert (given("orders/7"), given("orders/8"), given("orders/new"), given("orders/a/b")) == (MS, MS, MS, 20 * MS)
+    fabric.deadline("**", None)
+    assert {given(topic) for topic in ("orders/7", "orders/newer", "other", "others")} == {None}
+
+
+def test_s158_whoever_publishes_and_whenever_the_topic_appears(fabric, clock):
+    older = fabric.publisher("a/older")
+    older.publish("before", retain=True)
+    fabric.deadline("a/*", "5 ms")
+    fabric.deadline("guard/*", "6 ms")
+    subscription = fabric.subscribe("**", order="deadline")
+    fabric.guard("high", on="a/value", when="value > 1", publish="a/fired")
+    older.publish("after")
+    older.publish_many(["many", "more"])
+    fabric.publish("a/value", 2)
+    fabric.timers.after("1 ms", fabric.publisher("a/timer"))
+    fabric.timers.after("1 ms", fabric.publisher("a/prepared").prepare("prepared"))
+    clock.advance("1 ms")
+    deadlines = {}
+    for event in subscription.poll_batch(99):
+        key = event.payload if event.topic == "a/older" else event.topic
+        deadlines[key] = event.deadline and event.deadline - START_NS
+    assert deadlines == {
+        "before": None,
+        "after": 5 * MS,
+        "many": 5 * MS,
+        "more": 5 * MS,
+        "a/value": 5 * MS,
+        "a/fired": 5 * MS,
+        "guard/high": 6 * MS,
+        "a/timer": 6 * MS,
+        "a/prepared": 6 * MS,
+    }
+    assert subscription.books().balanced
+
+
+def test_s159_it_counts_from_the_entry_and_once_for_a_batch(fabric, clock):
+    fabric.deadline("a", "5 ms")
+    subscription = fabric.subscribe("a")
+    fabric.publish("a", "recorded", time=START_NS + 1_000 * MS)
+    clock.advance("1 ms")
+    fabric.publish_many("a", range(3))
+    recorded, *batch = subscription.poll_batch(9)
+    assert (recorded.time - START_NS, recorded.deadline - START_NS) == (1_000 * MS, 5 * MS)
+    assert {event.deadline - START_NS for event in batch} == {6 * MS}
+    assert len({event.stamp for event in batch}) == 3

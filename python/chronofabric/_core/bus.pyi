@@ -491,6 +491,9 @@ class Bus:
     def set_retention(self, pattern: _Patterns, last: int, capacity_bytes: int | None) -> None:
         """Have each topic of a pattern keep its last events, at most 1 048 576; of none, nothing at all."""
 
+    def set_deadline(self, pattern: _Patterns, deadline_ns: int | None) -> None:
+        """Give each event on the topics of a pattern that has no deadline one; None takes that back."""
+
     def forget(self, pattern: _Patterns) -> int:
         """Give up what the topics of a pattern keep, and return how many events that were."""
 

@@ -16,6 +16,7 @@ from chronofabric.duration import nanoseconds
 from chronofabric.errors import ArgumentError, ClosedError
 from chronofabric.fabric.checks import checked_flag, checked_text
 from chronofabric.fabric.counts import checked_count
+from chronofabric.fabric.deadlines import Deadlines
 from chronofabric.fabric.ending import OPEN_BUSES, OPEN_FABRICS
 from chronofabric.fabric.guarding import Guarding
 from chronofabric.fabric.guards import Guard
@@ -54,7 +55,7 @@ _logger = logging.getLogger("chronofabric.node")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class Fabric(Guarding, Requests, Retention, Scheduling, Subscribing):
+class Fabric(Deadlines, Guarding, Requests, Retention, Scheduling, Subscribing):
     """A node of the fabric.
 
     Publishing and subscribing work as soon as it is made. Handlers, sources and sinks start when it is entered with
@@ -288,8 +289,8 @@ class Fabric(Guarding, Requests, Retention, Scheduling, Subscribing):
         retain
             Keep each of its events as the last value of the topic, for subscriptions to come.
         deadline
-            By when its events should have been acted on, counted from each publish that states none. What a timer
-            publishes by the handle has none.
+            By when its events should have been acted on, counted from each publish that states none, whether a timer or
+            a job publishes by the handle or somebody calls it. By default what `deadline` says of the topic.
 
         Examples
         --------

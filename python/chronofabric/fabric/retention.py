@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from chronofabric._core import bus as _bus
     from chronofabric.bus import Pattern
 
-__all__ = ["Retention"]
+__all__ = ["Retention", "listed"]
 
 
 class Retention:
@@ -52,7 +52,7 @@ class Retention:
         """
         if capacity_bytes is not None:
             checked_count("capacity_bytes", capacity_bytes, 1)
-        self._core.set_retention(_listed(pattern), checked_count("last", last, 0), capacity_bytes)
+        self._core.set_retention(listed(pattern), checked_count("last", last, 0), capacity_bytes)
 
     def forget(self, pattern: str | Pattern | Iterable[str | Pattern]) -> int:
         """Give up what the topics of a set keep; return how many events that were.
@@ -70,10 +70,11 @@ class Retention:
         ...     fabric.forget("plant/7/state"), fabric.subscribe("plant/**").poll()
         (1, None)
         """
-        return self._core.forget(_listed(pattern))
+        return self._core.forget(listed(pattern))
 
 
-def _listed(pattern: str | Pattern | Iterable[str | Pattern]) -> str | Pattern | list[str | Pattern]:
+def listed(pattern: str | Pattern | Iterable[str | Pattern]) -> str | Pattern | list[str | Pattern]:
+    """Return a pattern, or several of them, as the core takes them."""
     from chronofabric.bus import Pattern
 
     return pattern if isinstance(pattern, (str, Pattern)) or not isinstance(pattern, Iterable) else list(pattern)

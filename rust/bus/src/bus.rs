@@ -4,8 +4,9 @@ use crate::Victims;
 use crate::books::Reason;
 use crate::cell::Payload;
 use crate::error::BusError;
-use crate::publish::{Core, Route, Tap, Topic};
-use crate::retained::{self, Judged, Retention, RetentionCounts, RetentionRule, Rules};
+use crate::publish::{Core, Habits, Route, Tap, Topic};
+use crate::retained::{self, Judged, Retention, RetentionCounts, RetentionRule};
+use crate::rules::Rules;
 use crate::subscription::{Filters, Judgement, Subscription, SubscriptionOptions};
 use crate::sync::lock;
 use crate::topic::{Pattern, TopicInfo, validate_topic};
@@ -52,7 +53,9 @@ struct Registry<P: Payload> {
     topics: HashMap<Box<str>, Entry<P>>,
     subscriptions: Vec<Arc<Subscription<P>>>,
     factories: Vec<(TapId, Arc<dyn TapFactory<P>>)>,
-    rules: Rules,
+    rules: Rules<RetentionRule>,
+    /// How long after a publish its event is to be acted on; `None` where that is taken back.
+    deadlines: Rules<Option<i64>>,
     next_tap: u64,
 }
 
@@ -85,6 +88,7 @@ impl<P: Payload> Bus<P> {
                 subscriptions: Vec::new(),
                 factories: Vec::new(),
                 rules: Rules::default(),
+                deadlines: Rules::default(),
                 next_tap: 0,
             }),
             options,
@@ -131,11 +135,16 @@ impl<P: Payload> Bus<P> {
             .collect();
         let taps: Vec<_> =
             registry.factories.iter().filter_map(|(id, factory)| Some((*id, factory.tap(&info)?))).collect();
-        let route = Route::new(subscriptions, taps.iter().map(|(_, tap)| Arc::clone(tap)).collect(), false, false);
+        let route = Route::new(subscriptions, taps.iter().map(|(_, tap)| Arc::clone(tap)).collect(), Habits::default());
         self.core.topics.keep(&info);
         let topic = Arc::new(Topic::new(info, Arc::clone(&self.core), route));
-        if let Some(rule) = registry.rules.of(name) {
+        let deadline_ns = registry.deadlines.of(name).flatten();
+        topic.set_deadline(deadline_ns);
+        let retention = registry.rules.of(name);
+        if let Some(rule) = retention {
             topic.set_retention(&self.core.retention, rule, &mut Victims::new());
+        }
+        if deadline_ns.is_some() || retention.is_some() {
             topic.rearrange_as_it_is();
         }
         registry.topics.insert(name.into(), Entry { topic: Arc::clone(&topic), taps });
@@ -221,6 +230,24 @@ impl<P: Payload> Bus<P> {
         registry.rules.set(pattern, rule);
         registry.for_matching(pattern, |topic| {
             topic.set_retention(&self.core.retention, rule, &mut victims);
+            topic.rearrange_as_it_is();
+        });
+        Ok(())
+    }
+
+    /// Says how long after its publish an event on the topics of a pattern is to be acted on that has no deadline of its own,
+    /// from now on, in the place of what was said for the pattern, or for a part of it, before; of `None`, it has none.
+    ///
+    /// # Errors
+    /// [`BusError::Closed`].
+    pub fn set_deadline(&self, pattern: &Pattern, deadline_ns: Option<i64>) -> Result<(), BusError> {
+        let mut registry = lock(&self.registry);
+        if self.is_closed() {
+            return Err(BusError::Closed);
+        }
+        registry.deadlines.set(pattern, deadline_ns);
+        registry.for_matching(pattern, |topic| {
+            topic.set_deadline(deadline_ns);
             topic.rearrange_as_it_is();
         });
         Ok(())

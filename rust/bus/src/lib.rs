@@ -32,6 +32,7 @@ mod histogram;
 mod publish;
 #[cfg(not(loom))]
 mod retained;
+mod rules;
 #[cfg(not(loom))]
 mod subscription;
 #[cfg(not(loom))]

@@ -25,7 +25,7 @@ mod tests;
 pub use blocked::Blocked;
 use filtered::Judgements;
 use route::Arrangement;
-pub(crate) use route::Route;
+pub(crate) use route::{Habits, Route};
 
 /// How deep guards may publish onto guarded topics before it is taken for a loop.
 pub const DEPTH_MAX: usize = 16;
@@ -53,11 +53,21 @@ impl<P: Payload> NewEvent<P> {
 }
 
 impl<P: Payload> NewEvent<P> {
+    /// What its cell is filled with. `deadline_ns` is that of its topic, for an event without one of its own.
     #[inline(always)]
-    fn parts(self, observed: Observed, batch: bool) -> Parts<P> {
+    fn parts(mut self, observed: Observed, batch: bool, deadline_ns: Option<i64>) -> Parts<P> {
+        if let Some(deadline_ns) = deadline_ns {
+            self.give_deadline(observed.entered_ns.saturating_add(deadline_ns));
+        }
         let Self { payload, priority, extras, time_ns, retain: _ } = self;
         let Observed { stamp, time_ns: time, .. } = observed;
         Parts { payload, extras, priority, recorded: time_ns.is_some(), batch, retained: false, stamp, time_ns: time }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_deadline(&mut self, instant_ns: i64) {
+        self.extras.get_or_insert_with(Extras::empty).deadline_ns.get_or_insert(instant_ns);
     }
 
     /// One event of it, where it is a batch.
@@ -254,6 +264,9 @@ pub struct Topic<P: Payload> {
     shared: AtomicBool,
     /// Whether it keeps events; changed only while routes are arranged.
     retaining: AtomicBool,
+    /// How long after its publish an event is to be acted on that does not say so itself, or [`NO_DEADLINE`]; changed only
+    /// while routes are arranged, which is what publishers look at.
+    deadline_ns: AtomicI64,
     /// The critical section of a topic that is guarded or keeps events, and what it keeps.
     pub(crate) section: Mutex<Retained<P>>,
 }
@@ -261,6 +274,9 @@ pub struct Topic<P: Payload> {
 /// After how many events of a topic its publisher looks whether somebody waits for its turn to receive them. Their cells
 /// are then still in the caches.
 pub const BURST: u64 = 16_384;
+
+/// No topic has a deadline that lies before the publish.
+const NO_DEADLINE: i64 = i64::MIN;
 
 impl<P: Payload> std::fmt::Debug for Topic<P> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -274,6 +290,7 @@ impl<P: Payload> Topic<P> {
             info,
             core,
             retaining: AtomicBool::new(route.retaining),
+            deadline_ns: AtomicI64::new(route.deadline_ns.unwrap_or(NO_DEADLINE)),
             route: Snapshot::new(route),
             last_time_ns: AtomicI64::new(i64::MIN),
             published: AtomicU64::new(0),
@@ -308,10 +325,23 @@ impl<P: Payload> Topic<P> {
         self.retaining.store(retaining, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_deadline(&self, deadline_ns: Option<i64>) {
+        self.deadline_ns.store(deadline_ns.unwrap_or(NO_DEADLINE), Ordering::Relaxed);
+    }
+
+    fn habits(&self) -> Habits {
+        let deadline_ns = self.deadline_ns.load(Ordering::Relaxed);
+        Habits {
+            shared: self.is_shared(),
+            retaining: self.is_retaining(),
+            deadline_ns: (deadline_ns != NO_DEADLINE).then_some(deadline_ns),
+        }
+    }
+
     /// Changes where its events go, which taps see them. Every publish that begins after this takes the new route.
     pub(crate) fn rearrange(&self, change: impl FnOnce(&Route<P>) -> Arrangement<P>) {
         let (subscriptions, taps) = change(&self.route.load());
-        self.route.replace(Route::new(subscriptions, taps, self.is_shared(), self.is_retaining()));
+        self.route.replace(Route::new(subscriptions, taps, self.habits()));
     }
 
     /// The subscriptions that its events go to at this moment.
@@ -367,7 +397,7 @@ impl<P: Payload> Topic<P> {
         if let Some(route) = self.route_exclusively::<A>() {
             let observed = self.observe(access, event.time_ns, 1)?;
             self.count(1);
-            self.enqueue(access, route, event.parts(observed, false), 1, outcome);
+            self.enqueue(access, route, event.parts(observed, false, route.deadline_ns), 1, outcome);
             return Ok(observed.stamp);
         }
         self.publish_shared(event, outcome)
@@ -379,7 +409,7 @@ impl<P: Payload> Topic<P> {
     // stalls on store forwarding, which costs more than everything else here.
     #[inline(always)]
     pub fn publish_payload<A: Access>(&self, access: A, payload: P, priority: u8) -> Option<Box<Unfinished<P>>> {
-        let Some(route) = self.route_exclusively::<A>() else {
+        let Some(route) = self.route_under_lock::<A>().filter(|route| route.exclusive_and_bare) else {
             return self.publish_unusually(access, payload, priority);
         };
         if self.is_closed() {
@@ -437,9 +467,8 @@ impl<P: Payload> Topic<P> {
             Err(payload) => payload,
         };
         let mut outcome = Outcome::default();
-        let published = self.refuse_closed().and_then(|()| {
-            self.publish_shared(NewEvent { priority, ..NewEvent::new(payload) }, &mut outcome).map(drop)
-        });
+        let event = NewEvent { priority, ..NewEvent::new(payload) };
+        let published = self.publish(access, event, &mut outcome).map(drop);
         Box::new(Unfinished { published, outcome }).unless_settled()
     }
 
@@ -464,7 +493,7 @@ impl<P: Payload> Topic<P> {
         }
         if let Some(route) = self.route_exclusively::<A>().filter(|route| route.counts(count)) {
             let observed = self.observe(access, batch.time_ns, count)?;
-            self.enqueue(access, route, batch.parts(observed, true), count as u32, outcome);
+            self.enqueue(access, route, batch.parts(observed, true, route.deadline_ns), count as u32, outcome);
             if self.count(count) {
                 outcome.gathered = route.gathered();
             }
@@ -480,7 +509,7 @@ impl<P: Payload> Topic<P> {
         }
         let observed = self.observe(Concurrent, batch.time_ns, count)?;
         self.published_beside.fetch_add(count as u64, Ordering::Relaxed);
-        self.enqueue(Concurrent, &route, batch.parts(observed, true), count as u32, outcome);
+        self.enqueue(Concurrent, &route, batch.parts(observed, true, route.deadline_ns), count as u32, outcome);
         drop(route);
         outcome.wake();
         Ok(())
@@ -521,7 +550,7 @@ impl<P: Payload> Topic<P> {
             // Where this fails, the flag is given back before the event is dropped, which may run foreign code.
             let observed = self.observe(Concurrent, event.time_ns, 1)?;
             self.count(1);
-            self.enqueue(Concurrent, route, event.parts(observed, false), 1, outcome);
+            self.enqueue(Concurrent, route, event.parts(observed, false, route.deadline_ns), 1, outcome);
             drop(borrowed);
             outcome.wake();
             return Ok(observed.stamp);
@@ -543,7 +572,8 @@ impl<P: Payload> Topic<P> {
         let judgements = route.judge(&event.payload);
         if route.taps.is_empty() && !route.retaining {
             let observed = self.observe(Concurrent, event.time_ns, 1)?;
-            self.push_beside(&route, judgements, event.parts(observed, false), observed.entered_ns, outcome);
+            let parts = event.parts(observed, false, route.deadline_ns);
+            self.push_beside(&route, judgements, parts, observed.entered_ns, outcome);
             outcome.wake();
             return Ok(observed.stamp);
         }

@@ -14,7 +14,7 @@ use crate::error::BusError;
 use crate::publish::Topic;
 use crate::subscription::{Judgement, Subscription};
 use crate::sync::lock;
-use crate::topic::{Pattern, TopicInfo};
+use crate::topic::TopicInfo;
 use chronofabric_clock::Stamp;
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -270,20 +270,4 @@ pub(crate) fn admit<P: Payload>(
         }
     }
     Vec::new()
-}
-
-/// The rules of a bus: for each topic, the last that matches it holds.
-#[derive(Debug, Default)]
-pub(crate) struct Rules(Vec<(Pattern, RetentionRule)>);
-
-impl Rules {
-    /// Adds a rule, in the place of one for the same pattern.
-    pub(crate) fn set(&mut self, pattern: &Pattern, rule: RetentionRule) {
-        self.0.retain(|(other, _)| other != pattern);
-        self.0.push((pattern.clone(), rule));
-    }
-
-    pub(crate) fn of(&self, topic: &str) -> Option<RetentionRule> {
-        self.0.iter().rev().find(|(pattern, _)| pattern.matches(topic)).map(|(_, rule)| *rule)
-    }
 }

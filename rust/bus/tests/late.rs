@@ -4,8 +4,8 @@
 mod common;
 
 use chronofabric_bus::{
-    Bus, Concurrent, Extras, Late, NewEvent, Order, Outcome, Overflow, Pattern, Reason, Subscription,
-    SubscriptionOptions, Victims,
+    Access, Bus, Concurrent, Exclusive, Extras, Late, NewEvent, Order, Outcome, Overflow, Pattern, Reason,
+    Subscription, SubscriptionOptions, Victims,
 };
 use common::{Counted, ME, bus};
 use proptest::prelude::*;
@@ -65,6 +65,57 @@ fn late_events_are_set_aside_or_marked_in_every_order_and_the_books_balance() {
             }
         }
     }
+}
+
+/// Publishes a payload alone, with its own deadline, and a batch; says which events had which deadline, from their times.
+fn deadlines(access: impl Access, bus: &Bus<Counted>, name: &str) -> Vec<(u64, Option<i64>)> {
+    let topic = bus.topic(name).unwrap();
+    let subscription = bus.subscribe(Pattern::parse(name).unwrap(), SubscriptionOptions::default()).unwrap();
+    let mut outcome = Outcome::default();
+    assert!(topic.publish_payload(access, Counted::new(0), 1).is_none());
+    topic.publish(access, event(1, 1, Some(7), 1), &mut outcome).unwrap();
+    topic.publish_batch(access, event(2, 1, None, 1), 2, &mut outcome).unwrap();
+    assert!(outcome.is_settled());
+    let received: Vec<_> = std::iter::from_fn(|| subscription.try_receive(Concurrent, ME, || 0))
+        .map(|event| (event.payload().unwrap().number, event.deadline_ns(), event.time_ns()))
+        .collect();
+    assert_eq!((subscription.books().balance(), subscription.books().offered), (0, 4));
+    bus.unsubscribe(&subscription, Reason::Unsubscribed, &mut Victims::new());
+    received
+        .into_iter()
+        .map(|(number, deadline_ns, time_ns)| (number, deadline_ns.map(|at| if at == 7 { 7 } else { at - time_ns })))
+        .collect()
+}
+
+#[test]
+fn a_topic_gives_its_deadline_to_events_that_have_none_with_either_access() {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let bus = bus();
+    let (all, one) = (Pattern::parse("**").unwrap(), Pattern::parse("a").unwrap());
+    let with = |deadline_ns| vec![(0, deadline_ns), (1, Some(7)), (2, deadline_ns), (2, deadline_ns)];
+    // SAFETY: this thread is the only one that uses the bus.
+    let exclusive = unsafe { Exclusive::new() };
+    let check = |name: &str, deadline_ns: Option<i64>| {
+        // The system's clock may be set meanwhile, and the time of an event never decreases: so not to the nanosecond.
+        let rounded = |found: Vec<(u64, Option<i64>)>| -> Vec<_> {
+            let round = |ns: i64| if ns == 7 { 7 } else { (ns + HOUR_NS / 2) / HOUR_NS * HOUR_NS };
+            found.into_iter().map(|(number, ns)| (number, ns.map(round))).collect()
+        };
+        assert_eq!(rounded(deadlines(exclusive, &bus, name)), with(deadline_ns), "{name}");
+        assert_eq!(rounded(deadlines(Concurrent, &bus, name)), with(deadline_ns), "{name}");
+    };
+    check("a", None);
+    bus.set_deadline(&all, Some(HOUR_NS)).unwrap();
+    check("a", Some(HOUR_NS));
+    check("b", Some(HOUR_NS));
+    bus.set_deadline(&one, Some(2 * HOUR_NS)).unwrap();
+    check("a", Some(2 * HOUR_NS));
+    check("b", Some(HOUR_NS));
+    bus.set_deadline(&all, None).unwrap();
+    check("a", None);
+    check("new", None);
+    bus.close(&mut Victims::new());
+    assert!(bus.set_deadline(&all, Some(1)).is_err());
 }
 
 #[test]

@@ -202,6 +202,14 @@ impl Bus {
         self.node.bus.set_retention(&pattern, rule).map_err(|error| self.node.error(py, &error))
     }
 
+    /// Gives a deadline to the events on the topics of a pattern that have none of their own; of `None`, no more.
+    fn set_deadline(&self, pattern: &Bound<'_, PyAny>, deadline_ns: Option<i64>) -> PyResult<()> {
+        let py = pattern.py();
+        self.node.check(py)?;
+        let pattern = pattern_of(pattern)?;
+        self.node.bus.set_deadline(&pattern, deadline_ns).map_err(|error| self.node.error(py, &error))
+    }
+
     /// Gives up what the topics of a pattern keep; says how many events.
     fn forget(&self, pattern: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.node.check(pattern.py())?;

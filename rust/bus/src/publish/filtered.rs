@@ -115,7 +115,7 @@ impl<P: Payload> Topic<P> {
             payload.release(access);
             return Ok(unfinished.and_then(Unfinished::unless_settled));
         }
-        let parts = NewEvent { priority, ..NewEvent::new(payload) }.parts(observed, false);
+        let parts = NewEvent { priority, ..NewEvent::new(payload) }.parts(observed, false, None);
         let shares = Shares::new(access, &self.info, parts, 1, wanted.len());
         for (subscription, share) in wanted.into_iter().zip(shares) {
             if let Err(share) = subscription.offer_plainly(access, share, priority) {
@@ -155,7 +155,7 @@ impl<P: Payload> Topic<P> {
             }
             wanted.push((subscription, judgements));
         }
-        let parts = batch.parts(observed, true);
+        let parts = batch.parts(observed, true, route.deadline_ns);
         if wanted.is_empty() {
             outcome.unwanted.push(Contents { payload: Some(parts.payload), extras: parts.extras });
             return Ok(());

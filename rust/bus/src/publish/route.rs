@@ -9,6 +9,17 @@ use std::sync::atomic::Ordering;
 /// The subscriptions and taps of a route.
 pub(super) type Arrangement<P> = (Vec<Arc<Subscription<P>>>, Vec<Arc<dyn Tap<P>>>);
 
+/// What holds for all events of a topic, wherever they go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Habits {
+    /// Whether the topic itself is used by those who do not hold the lock.
+    pub(crate) shared: bool,
+    /// Whether the topic keeps events for subscribers to come.
+    pub(crate) retaining: bool,
+    /// How long after its publish an event is to be acted on that does not say so itself.
+    pub(crate) deadline_ns: Option<i64>,
+}
+
 /// Where the events of a topic go.
 pub(crate) struct Route<P: Payload> {
     pub(crate) subscriptions: Vec<Arc<Subscription<P>>>,
@@ -21,20 +32,19 @@ pub(crate) struct Route<P: Payload> {
     pub(super) filtered: bool,
     /// Whether the topic keeps events for subscribers to come.
     pub(super) retaining: bool,
+    /// How long after its publish an event is to be acted on that does not say so itself.
+    pub(super) deadline_ns: Option<i64>,
     /// Whether publishing on it runs no foreign code, and all who take part hold the lock that exclusive access stands for.
     pub(super) exclusive: bool,
+    /// The same, and a payload needs nothing beside it.
+    pub(super) exclusive_and_bare: bool,
     /// The same, as long as filters see at a glance what an event carries, of which they remember nothing.
     pub(super) exclusive_at_a_glance: bool,
 }
 
 impl<P: Payload> Route<P> {
-    /// `shared` where the topic itself is used by those who do not hold the lock.
-    pub(crate) fn new(
-        subscriptions: Vec<Arc<Subscription<P>>>,
-        taps: Vec<Arc<dyn Tap<P>>>,
-        shared: bool,
-        retaining: bool,
-    ) -> Self {
+    pub(crate) fn new(subscriptions: Vec<Arc<Subscription<P>>>, taps: Vec<Arc<dyn Tap<P>>>, habits: Habits) -> Self {
+        let Habits { shared, retaining, deadline_ns } = habits;
         let measured = subscriptions.iter().any(|subscription| subscription.options().capacity_bytes.is_some());
         let shared = shared || subscriptions.iter().any(|subscription| subscription.is_shared());
         let causal = subscriptions.iter().any(|subscription| subscription.causal().is_some());
@@ -42,8 +52,19 @@ impl<P: Payload> Route<P> {
         let filtered = filters.peek().is_some();
         let forgetful = filters.all(Filter::is_forgetful);
         let alone = !shared && !measured && !causal && !retaining && taps.is_empty();
-        let (exclusive, exclusive_at_a_glance) = (alone && !filtered, alone && filtered && forgetful);
-        Self { subscriptions, taps, measured, causal, filtered, retaining, exclusive, exclusive_at_a_glance }
+        let (exclusive, bare) = (alone && !filtered, deadline_ns.is_none());
+        Self {
+            subscriptions,
+            taps,
+            measured,
+            causal,
+            filtered,
+            retaining,
+            deadline_ns,
+            exclusive,
+            exclusive_and_bare: exclusive && bare,
+            exclusive_at_a_glance: alone && filtered && forgetful && bare,
+        }
     }
 
     /// A receiver that waits for its turn, unless it was too slow to be waited for.

@@ -58,7 +58,7 @@ impl<P: Payload> Topic<P> {
             }
         }
         let retain = event.retain;
-        let parts = event.parts(observed, false);
+        let parts = event.parts(observed, false, arranged.deadline_ns);
         if arranged.retaining && retained.wants(retain) {
             retained.keep(&core.retention, &self.info, &parts, &mut outcome.victims);
         }

@@ -38,11 +38,14 @@ def snapshot(seconds: float = 1.0, published: int = 300, subscriptions: int = 1)
                 "fired": 1,
                 "errors": 0,
                 "lateness_ns": percentiles(),
+                "deadline_ns": None,
                 "late": 0,
                 "last_robustness": -3.25,
             }
         ],
-        "handlers": [{"name": "alert", "calls": 1, "errors": 0, "late": 0, "lateness_ns": percentiles()}],
+        "handlers": [
+            {"name": "alert", "calls": 1, "errors": 0, "deadline_ns": None, "late": 0, "lateness_ns": percentiles()}
+        ],
         "timers": [],
     }
 

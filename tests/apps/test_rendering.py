@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
+import chronofabric as cf
 from chronofabric.apps.rendering import (
     Rates,
     count_text,
@@ -17,7 +19,7 @@ from chronofabric.apps.rendering import (
     rate_text,
     report_lines,
 )
-from tests.apps.snapshots import snapshot, timer
+from tests.apps.snapshots import percentiles, snapshot, timer
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,65 @@ def test_timers_are_shown_with_hits_misses_and_lateness_while_they_run_and_at_th
     assert " ".join(report[-3].split()) == "Flag 9 2 1 0 2.00 us 250 us 1.90 ms"
     assert report[-2].split()[:5] == ["control", "5", "4", "1", "2"]
     assert report[-1].strip() == "a call took 31.0 us (p50), 250 us (p99), 1.90 ms (max), 2 over 2.00 ms"
-    assert progress_line(taken, rates).endswith("deadlines missed 6")
+    assert progress_line(taken, rates).endswith("  deadlines missed 6, p99 250 us late")
+
+
+def test_handlers_and_guards_with_a_deadline_are_shown_with_what_they_kept_of_it_while_they_run():
+    taken = snapshot()
+    rates = Rates()
+    rates.take(taken)
+    assert "with a deadline" not in "\n".join(frame(taken, rates, width=120, height=40))
+    assert "deadlines" not in progress_line(taken, rates)
+    taken["handlers"][0] |= {"calls": 5_010, "deadline_ns": 5_000_000, "late": 12}
+    taken["guards"][0] |= {"fired": 3, "deadline_ns": 1_000_000, "late": 1}
+    taken["guards"][0]["lateness_ns"] = {**percentiles(), "p99": 1_250_000}
+    taken["handlers"].append({**taken["handlers"][0], "name": "free", "deadline_ns": None})
+    head, *rows = frame(taken, rates, width=120, height=40)[-3:]
+    assert head.split() == ["with", "a", "deadline", "met", "missed", "within", "p50", "p99", "max"]
+    assert [" ".join(row.split()) for row in rows] == [
+        "alert 4 998 12 5.00 ms 31.0 us 250 us 1.90 ms",
+        "hot 2 1 1.00 ms 31.0 us 1.25 ms 1.90 ms",
+    ]
+    assert {len(line) for line in (head, *rows)} == {83}  # as wide as the other tables
+    assert progress_line(taken, rates).endswith("  deadlines missed 13, p99 1.25 ms late")
+    assert any(" ".join(line.split()) == "alert 5 010 0 12 31.0 us 250 us 1.90 ms" for line in report_lines(taken))
+
+
+def test_what_a_node_kept_of_its_deadlines_comes_from_its_own_report():
+    clock = cf.SimulatedClock()
+    entered, go = threading.Event(), threading.Event()
+    fabric = cf.Fabric("plant", clock=clock)
+
+    @fabric.on("block")
+    def block(event):
+        entered.set()
+        go.wait(20)
+
+    fabric.on("a", name="brake", deadline="5 ms")(lambda event: None)
+    fabric.guard("high", on="a", when="value > 1", do=cf.Flag(), deadline="1 ms")
+    with fabric:
+        fabric.publish("block", 0)
+        assert entered.wait(20)
+        fabric.publish("a", 2)
+        clock.advance("6 ms")
+        fabric.publish("a", 3)
+        go.set()
+    taken = fabric.report().as_dict()
+    rates = Rates()
+    rates.take(taken)
+    head, brake, high = frame(taken, rates, width=120, height=40)[-3:]
+    assert head.startswith("with a deadline")
+    assert brake.split()[:5] == ["brake", "1", "1", "5.00", "ms"]
+    assert high.split()[:5] == ["high", "1", "0", "1.00", "ms"]
+    assert "  deadlines missed 1, p99 " in progress_line(taken, rates)
+
+
+def test_nothing_that_happened_yet_is_a_dash_in_the_line_of_deadlines():
+    taken = snapshot()
+    taken["handlers"][0] |= {"calls": 0, "deadline_ns": 5_000_000, "lateness_ns": percentiles(0)}
+    rates = Rates()
+    rates.take(taken)
+    assert progress_line(taken, rates).endswith("  deadlines missed 0, p99 - late")
 
 
 def test_a_timer_that_failed_is_named_with_its_error():

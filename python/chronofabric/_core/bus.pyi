@@ -1223,9 +1223,9 @@ class Guard:
         Returns
         -------
         dict
-            ``name``, ``formula``, ``evaluated``, ``fired``, ``errors``, ``error`` (the last), ``late``,
-            ``last_robustness``, and as `Subscription.latency` ``lateness_ns`` of native actions and ``handed_over_ns``
-            of log lines and commands.
+            ``name``, ``formula``, ``evaluated``, ``fired``, ``errors``, ``error`` (the last), ``deadline_ns``,
+            ``late``, ``last_robustness``, and as `Subscription.latency` ``lateness_ns`` of native actions and
+            ``handed_over_ns`` of log lines and commands.
         """
 
 @final

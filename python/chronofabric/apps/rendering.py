@@ -112,6 +112,9 @@ def frame(snapshot: Snapshot, rates: Rates, *, width: int, height: int) -> list[
     if snapshot["timers"]:
         lines.append(f"{'timer':<24}{'hits':>10}{'misses':>14}{'errors':>8}{_HEAD}")
         lines.extend(_timer_line(timer) for timer in snapshot["timers"])
+    if held := _with_deadline(snapshot):
+        lines.append(f"{'with a deadline':<24}{'met':>10}{'missed':>14}{'within':>8}{_HEAD}")
+        lines.extend(_deadline_line(kind, part) for kind, part in held)
     if len(lines) > height:
         left_out = len(lines) - height + 1
         lines = [*lines[: height - 1], f"... {left_out} more lines; the report at the end has them all"]
@@ -123,8 +126,11 @@ def progress_line(snapshot: Snapshot, rates: Rates) -> str:
     pending = sum(subscription["pending"] for subscription in snapshot["subscriptions"])
     lost = sum(_lost(subscription) for subscription in snapshot["subscriptions"])
     fired = sum(guard["fired"] for guard in snapshot["guards"])
-    missed = sum(misses(timer) for timer in snapshot["timers"])
-    deadlines = f"  deadlines missed {count_text(missed)}" if snapshot["timers"] else ""
+    held = _with_deadline(snapshot)
+    missed = sum(misses(timer) for timer in snapshot["timers"]) + sum(part["late"] for _, part in held)
+    times = [lateness(timer) for timer in snapshot["timers"]] + [part["lateness_ns"] for _, part in held]
+    latest = max((each["p99"] for each in times if each["count"]), default=None)
+    deadlines = f"  deadlines missed {count_text(missed)}, p99 {duration_text(latest)} late" if times else ""
     slowest = max(
         (subscription["latency_ns"]["p99"] or 0 for subscription in snapshot["subscriptions"]),
         default=0,
@@ -171,10 +177,11 @@ def report_lines(snapshot: Snapshot) -> list[str]:
             for guard in snapshot["guards"]
         ]
     if snapshot["handlers"]:
-        lines += ["", f"  {'handler':<26}{'calls':>14}{'errors':>9}{'late':>7}"]
+        lines += ["", "  handler                    (times: from the event to the call)"]
+        lines += [f"  {'':<26}{'calls':>14}{'errors':>9}{'late':>7}{_HEAD}"]
         lines += [
             f"  {_short(handler['name'], 25):<26}{count_text(handler['calls']):>14}{handler['errors']:>9}"
-            f"{handler['late']:>7}"
+            f"{handler['late']:>7}{_percentiles(handler['lateness_ns'])}"
             for handler in snapshot["handlers"]
         ]
     if snapshot["timers"]:
@@ -246,6 +253,20 @@ def _timer_line(timer: Snapshot) -> str:
     return (
         f"{_short(timer['name'], 23):<24}{count_text(hits(timer)):>10}{count_text(misses(timer)):>14}"
         f"{timer['errors']:>8}{_percentiles(lateness(timer))}"
+    )
+
+
+def _with_deadline(snapshot: Snapshot) -> list[tuple[str, Snapshot]]:
+    """Return the handlers and guards that have a deadline, each with what one of its actions is called."""
+    kinds = (("handlers", "calls"), ("guards", "fired"))
+    return [(acted, part) for kind, acted in kinds for part in snapshot[kind] if part["deadline_ns"] is not None]
+
+
+def _deadline_line(acted: str, part: Snapshot) -> str:
+    """Return the row of a handler or a guard; its times are those from the event to the action."""
+    return (
+        f"{_short(part['name'], 23):<24}{count_text(part[acted] - part['late']):>10}{count_text(part['late']):>14}"
+        f"{duration_text(part['deadline_ns']):>8}{_percentiles(part['lateness_ns'])}"
     )
 
 

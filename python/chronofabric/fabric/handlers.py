@@ -89,6 +89,7 @@ class Handler:
             "calls": self.calls,
             "errors": self.errors,
             "error": self.error,
+            "deadline_ns": self.deadline_ns,
             "late": self.late,
             "lateness_ns": self.subscription.latency(),
         }

@@ -457,6 +457,7 @@ impl Guard {
         report.set_item("fired", count(&core.fired))?;
         report.set_item("errors", count(&core.errors) + count(&core.tally.failed))?;
         report.set_item("error", error)?;
+        report.set_item("deadline_ns", core.deadline_ns)?;
         report.set_item("late", count(&core.late))?;
         report.set_item("last_robustness", (!robustness.is_nan()).then_some(robustness))?;
         report.set_item("lateness_ns", percentiles(py, &core.lateness.percentiles())?)?;

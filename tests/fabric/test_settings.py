@@ -371,6 +371,34 @@ def test_paths_start_at_the_file_and_those_of_overrides_at_the_current_folder(wr
     assert section.make(resolve).path.absolute() == tmp_path / "here" / "out.ndjson"
 
 
+def test_a_node_says_how_long_python_may_keep_the_interpreter(write):
+    before = sys.getswitchinterval()
+    for text, seconds in (('"0.5 ms"', 0.0005), ("0.002", 0.002)):
+        fabric = build(load(write(f"[node]\nswitch_interval = {text}\n{SOURCE}")))
+        with fabric:
+            assert sys.getswitchinterval() == pytest.approx(seconds)
+        assert sys.getswitchinterval() == before
+    fabric = build(load(write(SOURCE), ['node.switch_interval="1 ms"']))
+    with fabric:
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("value", "message", "suggestion"),
+    [
+        ('"5 s"', "'5 s'", "it must be from 1 us to 1 s"),
+        ('"1 ns"', "'1 ns'", "it must be from 1 us to 1 s"),
+        ('"fast"', "'fast'", "write it like '5 ms'"),
+        ("true", "true or false (True) where a duration belongs", "write it like '5 ms' or '2 s'"),
+    ],
+)
+def test_a_switch_interval_that_cannot_be_is_refused_at_its_place(write, value, message, suggestion):
+    ((line, column, found, way),) = problems(write(f"[node]\nswitch_interval = {value}\n{SOURCE}"))
+    assert (line, column) == (2, 19)
+    assert message in found
+    assert suggestion in way
+
+
 def test_functions_are_found_beside_the_file(write):
     write("def readings():\n    yield 1\n", "beside_this_run_file.py")
     settings = load(write('[[source]]\nkind = "python"\ntarget = "beside_this_run_file:readings"\ntopic = "a"\n'))

@@ -41,7 +41,7 @@ def build(settings: RunSettings) -> Fabric:
 
     sources = [section.make(resolve) for section, resolve in settings.sources]
     drivers = [source for source in sources if getattr(source, "speed", None) == "max"]
-    options: dict[str, Any] = {"clock": settings.node.clock}
+    options: dict[str, Any] = {"clock": settings.node.clock, "switch_interval": settings.node.switch_interval}
     if settings.folder is not None:
         options["folder"] = settings.folder
     if drivers:

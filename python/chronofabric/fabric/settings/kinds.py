@@ -23,6 +23,7 @@ __all__ = [
     "Patterns",
     "Rate",
     "Signals",
+    "SwitchDuration",
     "TableRate",
     "Target",
     "Topic",
@@ -35,6 +36,14 @@ def _duration(value: object) -> str | float:
         raise _wrong(value, "a duration", "write it like '5 ms' or '2 s'")
     nanoseconds(value, argument=THIS, positive=True)
     return value
+
+
+def _switch_interval(value: object) -> str | float:
+    from chronofabric.fabric.scheduling import SwitchInterval
+
+    duration = _duration(value)
+    SwitchInterval(duration)
+    return duration
 
 
 def _rate(value: object) -> str | float:
@@ -116,6 +125,7 @@ def _target(value: object) -> str:
 
 
 Duration: TypeAlias = Annotated["str | float", PlainValidator(_duration)]
+SwitchDuration: TypeAlias = Annotated["str | float", PlainValidator(_switch_interval)]
 Rate: TypeAlias = Annotated["str | float", PlainValidator(_rate)]
 TableRate: TypeAlias = Annotated["bool | str | float", PlainValidator(_table_rate)]
 Factor: TypeAlias = Annotated['float | Literal["recorded", "max"]', PlainValidator(_speed)]

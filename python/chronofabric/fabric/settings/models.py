@@ -20,6 +20,7 @@ from chronofabric.fabric.settings.kinds import (
     Patterns,
     Rate,
     Signals,
+    SwitchDuration,
     TableRate,
     Target,
     Topic,
@@ -66,6 +67,7 @@ class NodeSection(Section):
     name: Name = "fabric"
     clock: Literal["counter", "system"] = "counter"
     folder: Name | None = None
+    switch_interval: SwitchDuration | None = None
 
 
 class HostSection(PartSection):

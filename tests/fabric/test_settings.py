@@ -20,7 +20,8 @@ from chronofabric.fabric.named import named_object
 from chronofabric.fabric.settings import load
 from chronofabric.fabric.settings.assembly import build
 from chronofabric.fabric.settings.loading import LATER_SECTIONS
-from chronofabric.fabric.settings.models import SINKS, SOURCES, FilteredSection
+from chronofabric.fabric.settings.models import SINKS, SOURCES, FilteredSection, RealtimeSection
+from chronofabric.scheduler import Realtime
 
 SOURCE = '[[source]]\nkind = "host"\nprefix = "tick"\nrate = "10 Hz"\n'
 
@@ -399,6 +400,42 @@ def test_a_switch_interval_that_cannot_be_is_refused_at_its_place(write, value, 
     assert suggestion in way
 
 
+def test_a_node_says_what_its_threads_ask_of_the_system(write):
+    table = '[node.realtime]\nscheduling = "fifo"\npriority = 7\nprocessor = 1\nlock_memory = true\n'
+    fabric = build(load(write(f"{table}{SOURCE}")))
+    assert fabric.realtime == Realtime(scheduling="fifo", priority=7, processor=1, lock_memory=True)
+    fabric = build(load(write(f'[node]\nrealtime = {{ scheduling = "deadline", runtime = "0.1 ms" }}\n{SOURCE}')))
+    assert fabric.realtime == Realtime(scheduling="deadline", runtime="0.1 ms")
+    assert build(load(write(SOURCE))).realtime == Realtime()
+    assert build(load(write(SOURCE), ["node.realtime.processor=3"])).realtime.processor == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "place", "message", "suggestion"),
+    [
+        ('[node]\nrealtime = "fifo"', (2, 12), "text where a table belongs", "scheduling"),
+        ('[node.realtime]\nschedulin = "fifo"', (2, 1), "unknown key 'schedulin'", "'scheduling'"),
+        ('[node.realtime]\nscheduling = "fif"', (2, 14), "'fif'", "'fifo'"),
+        ("[node.realtime]\npriority = 100", (2, 12), "priority is 100", "from 1 to 99"),
+        ("[node.realtime]\npriority = true", (2, 12), "true or false (True) where a whole number", ""),
+        ("[node.realtime]\nlock_memory = 1", (2, 15), "a whole number (1) where true or false", ""),
+        ("[node.realtime]\nprocessor = -1", (2, 13), "processor is -1", "number of a processor"),
+        ('[node.realtime]\nscheduling = "deadline"\nprocessor = 1', (3, 13), "processor is 1", "cannot be pinned"),
+        (
+            '[node.realtime]\nscheduling = "deadline"\nruntime = "2 ms"',
+            (3, 11),
+            "runtime is '2 ms'",
+            "at most the period",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_of_the_system_is_refused_at_its_place(write, lines, place, message, suggestion):
+    ((line, column, found, way),) = problems(write(f"{lines}\n{SOURCE}"))
+    assert (line, column) == place
+    assert message in found
+    assert suggestion in (way or "")
+
+
 def test_functions_are_found_beside_the_file(write):
     write("def readings():\n    yield 1\n", "beside_this_run_file.py")
     settings = load(write('[[source]]\nkind = "python"\ntarget = "beside_this_run_file:readings"\ntopic = "a"\n'))
@@ -409,7 +446,7 @@ NOT_IN_FILES = {"descriptor", "seconds"}
 """What only programs can give."""
 
 
-@pytest.mark.parametrize("section", sorted({*SOURCES.values(), *SINKS.values()}, key=repr))
+@pytest.mark.parametrize("section", sorted({*SOURCES.values(), *SINKS.values(), RealtimeSection}, key=repr))
 def test_the_options_of_a_table_are_those_of_the_class(section):
     made: Any = named_object(section.made_by)
     parameters = set(inspect.signature(made).parameters) - NOT_IN_FILES

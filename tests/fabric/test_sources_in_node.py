@@ -7,6 +7,7 @@ import csv
 import os
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import chronofabric as cf
 from chronofabric.fabric.sinks import PythonSink
 from chronofabric.fabric.sources import FileSource, HostSource, PythonSource, StdinSource, TimerSource
+from chronofabric.scheduler import Realtime
 from tests.fabric.waiting import eventually, joined
 
 SECOND = 1_000_000_000
@@ -409,6 +411,44 @@ class TestTimer:
             clock.advance("50 ms")
             assert ticks.receive().payload == {"tick": 4, "lateness_ns": 0, "missed": 0}
             assert source_report(fabric, "timer tick")["missed"] == 2
+
+    @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the processors of a thread are asked of Linux")
+    def test_its_thread_asks_the_system_for_what_its_node_says(self):
+        def of_timers():
+            threads = [task for task in Path("/proc/self/task").iterdir() if task.name not in before]
+            return [task for task in threads if (task / "comm").read_text().startswith("chronofabric-ti")]
+
+        first = min(os.sched_getaffinity(0))
+        before = {task.name for task in Path("/proc/self/task").iterdir()}
+        source = TimerSource("tick", rate="100 Hz")
+        assert source.refused == ()
+        with cf.Fabric("plant", realtime=Realtime(processor=first)) as fabric:
+            ticks = fabric.subscribe("tick")
+            fabric.add_source(source)
+            ticks.receive(timeout="20 s")
+            [thread] = of_timers()
+            assert os.sched_getaffinity(int(thread.name)) == {first}
+            assert source.refused == ()
+
+    def test_what_the_system_refuses_is_named_and_logged_with_its_cost(self, caplog):
+        source = TimerSource("tick", rate="100 Hz")
+        with cf.Fabric("plant", realtime=Realtime(processor=9_999)) as fabric:
+            ticks = fabric.subscribe("tick")
+            fabric.add_source(source)
+            ticks.receive(timeout="20 s")
+        [refused] = source.refused
+        assert refused.option == "processor"
+        [record] = caplog.records
+        assert (record.name, record.levelname) == ("chronofabric.source", "WARNING")
+        assert record.getMessage() == f"timer tick: {refused}"
+
+    def test_on_simulated_time_nothing_is_asked_for(self, caplog):
+        source = TimerSource("tick", rate="10 Hz")
+        with cf.Fabric("plant", clock=cf.SimulatedClock(), realtime=Realtime(processor=9_999)) as fabric:
+            ticks = fabric.subscribe("tick")
+            fabric.add_source(source)
+            ticks.receive()
+        assert (source.refused, caplog.records) == ((), [])
 
     def test_a_guard_on_a_timer_acts_without_the_interpreter(self):
         flag = cf.Flag()

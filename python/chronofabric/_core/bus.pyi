@@ -1233,7 +1233,7 @@ class Timer:
     """A thread that publishes ticks every `period_ns`, without Python, until it is stopped or its bus closes.
 
     Each event is a dictionary of ``tick``, ``lateness_ns`` and ``missed``: how many ticks were skipped before it as
-    their time had passed.
+    their time had passed. On a real clock the thread asks the system for `realtime`, the options of a `Realtime`.
 
     Raises
     ------
@@ -1241,9 +1241,13 @@ class Timer:
         The topic is none, or one too many.
     """
 
-    def __new__(cls, bus: Bus, topic: str, period_ns: int) -> Timer: ...
+    def __new__(cls, bus: Bus, topic: str, period_ns: int, realtime: Mapping[str, object] | None = None) -> Timer: ...
     def stop(self) -> None:
         """Stop the thread and wait for its end."""
+
+    @property
+    def refused(self) -> list[tuple[str, str, str]]:
+        """What was asked of the system and refused: option, reason, cost."""
 
     @property
     def published(self) -> int:

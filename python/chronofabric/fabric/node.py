@@ -30,6 +30,7 @@ from chronofabric.fabric.scheduling import NodeTimers, Scheduling, SwitchInterva
 from chronofabric.fabric.subscribing import FILTERS, Subscribing
 from chronofabric.scheduler.functions import is_coroutine_function
 from chronofabric.scheduler.promise import warn_below_switch_interval
+from chronofabric.scheduler.realtime import Realtime, realtime_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from chronofabric.duration import Duration
     from chronofabric.fabric.sinks import Sink
     from chronofabric.fabric.sources import Source
-    from chronofabric.scheduler import Realtime
 
 __all__ = ["Fabric"]
 
@@ -77,7 +77,7 @@ class Fabric(Deadlines, Guarding, Requests, Retention, Scheduling, Subscribing):
         How many bytes the events may hold together that topics keep for subscriptions to come: their payloads, and 64
         for each event.
     realtime
-        What the thread that fires its timers asks of the system.
+        What the threads that fire its timers, and those of its timer sources, ask of the system.
     switch_interval
         How long a thread of Python may keep the interpreter from others while the node runs, such as ``"0.5 ms"``; for
         the whole process, and as it was before when the node is closed.
@@ -112,6 +112,7 @@ class Fabric(Deadlines, Guarding, Requests, Retention, Scheduling, Subscribing):
     ) -> None:
         checked_text("name", name, empty=False)
         checked_count("retained_bytes_max", retained_bytes_max, 0)
+        self._realtime = realtime_of(realtime)
         self._switch = None if switch_interval is None else SwitchInterval(switch_interval)
         self._clock = _clock.source(clock)
         self._stamps = _clock.HybridLogicalClock(self._clock, folder=None if folder is None else os.fspath(folder))
@@ -131,7 +132,7 @@ class Fabric(Deadlines, Guarding, Requests, Retention, Scheduling, Subscribing):
         self._stop_asked = False
         self._handlers = self._make_handlers()
         seconds = None if self._switch is None else self._switch.seconds
-        self._timers = self._handlers.timers = NodeTimers(name, self._clock, self._handlers, realtime, seconds)
+        self._timers = self._handlers.timers = NodeTimers(name, self._clock, self._handlers, self._realtime, seconds)
         self._waiting_rows = []
         self._guards: dict[str, Guard] = {}
         self._guard_handlers: dict[str, Handler] = {}
@@ -158,6 +159,11 @@ class Fabric(Deadlines, Guarding, Requests, Retention, Scheduling, Subscribing):
     def clock(self) -> _clock.TimeSource:
         """The node's time source."""
         return self._clock
+
+    @property
+    def realtime(self) -> Realtime:
+        """What its threads that keep time ask of the system."""
+        return self._realtime
 
     @property
     def stamps(self) -> _clock.HybridLogicalClock:

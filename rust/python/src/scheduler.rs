@@ -159,7 +159,7 @@ impl Service {
 /// What Python asks of the system, by the keys of its `Realtime.options`.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
-struct Asked {
+pub(crate) struct Asked {
     scheduling: String,
     priority: u8,
     runtime_ns: u64,
@@ -182,7 +182,7 @@ impl From<Asked> for Realtime {
 }
 
 /// Option, reason and cost of what was refused.
-fn refusals(refused: &[Refused]) -> Vec<(&'static str, String, &'static str)> {
+pub(crate) fn refusals(refused: &[Refused]) -> Vec<(&'static str, String, &'static str)> {
     refused.iter().map(|refused| (refused.option, refused.reason.clone(), refused.cost)).collect()
 }
 

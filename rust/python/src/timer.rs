@@ -3,10 +3,12 @@
 use crate::bus::Bus;
 use crate::node::{Node, Outcome, Topic, detached, lock, outside, spawn};
 use crate::payload::{Content, Record, Value};
+use crate::scheduler::{Asked, refusals};
 use chronofabric_bus::{Concurrent, NewEvent, Reason};
+use chronofabric_scheduler::{Realtime, Refused};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 struct Shared {
@@ -24,12 +26,14 @@ struct Shared {
 pub(crate) struct Timer {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    refused: Vec<Refused>,
 }
 
 #[pymethods]
 impl Timer {
     #[new]
-    fn new(bus: &Bound<'_, Bus>, topic: &str, period_ns: i64) -> PyResult<Self> {
+    #[pyo3(signature = (bus, topic, period_ns, realtime = None))]
+    fn new(bus: &Bound<'_, Bus>, topic: &str, period_ns: i64, realtime: Option<Asked>) -> PyResult<Self> {
         let py = bus.py();
         let node = Arc::clone(&bus.get().node);
         node.check(py)?;
@@ -45,8 +49,18 @@ impl Timer {
             errors: AtomicU64::new(0),
         });
         let run = Arc::clone(&shared);
-        let thread = spawn("chronofabric-timer", move || run.run())?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        let asked = realtime.map_or_else(Realtime::default, Realtime::from);
+        let (answer, answered) = mpsc::channel();
+        let thread = spawn("chronofabric-timer", move || {
+            // Held until the thread ends. On simulated time nothing is late, so nothing is asked for.
+            let granted = run.node.bus.source().as_simulated().is_none().then(|| asked.ask());
+            let refused = granted.as_ref().map_or_else(Vec::new, |granted| granted.refused.clone());
+            // Nobody is there to be told where the constructor was left meanwhile.
+            let _ = answer.send(refused);
+            run.run();
+        })?;
+        let refused = detached(py, move || answered.recv()).unwrap_or_default();
+        Ok(Self { shared, thread: Mutex::new(Some(thread)), refused })
     }
 
     /// Stops the thread and waits for its end.
@@ -60,6 +74,12 @@ impl Timer {
             // A thread that panicked has ended too.
             let _ = detached(py, || thread.join());
         }
+    }
+
+    /// What was asked of the system and refused: option, reason, cost.
+    #[getter]
+    fn refused(&self) -> Vec<(&'static str, String, &'static str)> {
+        refusals(&self.refused)
     }
 
     /// Ticks that were published.

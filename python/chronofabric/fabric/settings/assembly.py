@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def build(settings: RunSettings) -> Fabric:
     sources = [section.make(resolve) for section, resolve in settings.sources]
     drivers = [source for source in sources if getattr(source, "speed", None) == "max"]
     options: dict[str, Any] = {"clock": settings.node.clock, "switch_interval": settings.node.switch_interval}
+    if settings.node.realtime is not None:
+        options["realtime"] = settings.node.realtime.make(Path)
     if settings.folder is not None:
         options["folder"] = settings.folder
     if drivers:

@@ -20,6 +20,7 @@ from chronofabric.fabric.settings.models import (
     FileSection,
     GuardSection,
     NodeSection,
+    RealtimeSection,
     Section,
     SinkSection,
     SourceSection,
@@ -111,7 +112,7 @@ class _Loading:
 
     def settings(self, file: str) -> RunSettings:
         self._check_sections()
-        node = self._section(NodeSection, ("node",), self._places.tree.get("node", {}))
+        node = self._node(self._places.tree.get("node", {}))
         sources = self._parts("source", SOURCES)
         sinks = self._parts("sink", SINKS)
         guards = [guard for path in self._tables("guard") if (guard := self._guard(path))]
@@ -136,6 +137,18 @@ class _Loading:
                 self._places.report((name,), f"'{name}' is not in this version", "leave it out", at="key")
             elif name not in SECTIONS:
                 self._places.report((name,), f"unknown table '{name}'", choice(name, SECTIONS), at="key")
+
+    def _node(self, table: object) -> NodeSection | None:
+        """Check the node's own table, and what it asks of the system by itself: each knows its own keys."""
+        if not isinstance(table, dict) or "realtime" not in table:
+            return self._section(NodeSection, ("node",), table)
+        path, given = ("node", "realtime"), table["realtime"]
+        realtime = None
+        if not isinstance(given, dict):
+            self._places.report(path, f"{kind_of(given)} where a table belongs", 'write { scheduling = "fifo" }')
+        elif realtime := self._section(RealtimeSection, path, given):
+            self._try_to_make(realtime, path)
+        return self._section(NodeSection, ("node",), {**table, "realtime": realtime})
 
     def _parts(self, name: str, kinds: Mapping[str, type[AnySection]]) -> list[tuple[ValuePath, AnySection]]:
         """Check the sources or the sinks, and make each once to see whether it can be made."""

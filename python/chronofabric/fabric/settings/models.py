@@ -61,13 +61,28 @@ class PartSection(Section):
         return part_class(**options)
 
 
+class RealtimeSection(PartSection):
+    """``[node.realtime]``."""
+
+    made_by: ClassVar[str] = "chronofabric.scheduler:Realtime"
+
+    scheduling: Literal["usual", "fifo", "deadline"] = "usual"
+    priority: int = 50
+    runtime: Duration = "200 us"
+    period: Duration = "1 ms"
+    processor: int | None = None
+    lock_memory: bool = False
+    awake_processors: bool = False
+
+
 class NodeSection(Section):
-    """``[node]``."""
+    """``[node]``; ``realtime`` is checked before, by itself."""
 
     name: Name = "fabric"
     clock: Literal["counter", "system"] = "counter"
     folder: Name | None = None
     switch_interval: SwitchDuration | None = None
+    realtime: RealtimeSection | None = None
 
 
 class HostSection(PartSection):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from chronofabric._core import bus as _bus
 from chronofabric.duration import Rate, period_ns
+from chronofabric.scheduler.realtime import Refused
 
 if TYPE_CHECKING:
     from chronofabric.fabric.stopping import StopToken
@@ -18,7 +20,7 @@ class TimerSource:
 
     Each event carries ``tick`` (its number), ``lateness_ns`` (how long after its time it was published) and ``missed``
     (how many ticks before it were skipped because their time had passed). The rate does not drift: every tick has its
-    place counted from the start.
+    place counted from the start. The thread that ticks asks the system for what the ``realtime`` of its node says.
 
     Parameters
     ----------
@@ -66,9 +68,16 @@ class TimerSource:
         """Ticks skipped because their time had passed."""
         return self._timer.missed if self._timer else 0
 
+    @property
+    def refused(self) -> tuple[Refused, ...]:
+        """What its thread asked of the system and was refused; known once it runs. It is logged, too."""
+        return tuple(Refused(*refused) for refused in self._timer.refused) if self._timer else ()
+
     def run(self, node: Any, stop: StopToken) -> None:
         """Tick until told to stop."""
-        self._timer = _bus.Timer(node.core, self.topic, self.period_ns)
+        self._timer = _bus.Timer(node.core, self.topic, self.period_ns, node.realtime.options())
+        for refused in self.refused:
+            logging.getLogger("chronofabric.source").warning("%s: %s", self.name, refused)
         try:
             stop.wait()
         finally:

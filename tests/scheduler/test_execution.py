@@ -10,6 +10,7 @@ import pytest
 
 import chronofabric as cf
 from chronofabric.scheduler import DeadlineQueue, Scheduler, current_job
+from tests.semantics.helpers import until
 from tests.subprocesses import run_python
 
 MS = 1_000_000
@@ -188,6 +189,44 @@ def test_a_handler_of_misses_is_told(clock, scheduler):
     clock.advance("30 ms")
     [missed] = told
     assert (missed.job.name, missed.late_ns) == (task.name, 15 * MS)
+
+
+def raising(_):
+    raise SystemExit("no")
+
+
+def test_a_handler_of_misses_that_raises_is_counted_and_the_worker_goes_on(clock, scheduler, caplog):
+    task = scheduler.task(lambda: None, period="10 ms", budget="1 ms", kind="sporadic", on_miss=raising)
+    scheduler.submit(lambda: (task.release(), clock.advance("25 ms")), deadline=0)
+    clock.advance("30 ms")
+    task.release()
+    clock.advance("1 ms")
+    report = task.report()
+    assert (report["errors"], report["error"]) == (1, "SystemExit: no")
+    assert (report["skipped"], report["completed"]) == (1, 1)
+    assert "handler of misses" in caplog.text
+
+
+@pytest.mark.parametrize("do", [lambda: None, cf.Flag()])
+def test_a_handler_of_misses_that_raises_ends_no_thread(do):
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        entered.set()
+        leave.wait(20)
+
+    with Scheduler(tolerance=0) as scheduler:
+        task = scheduler.task(do, period="5 ms", budget="1 ms", kind="sporadic", on_miss=raising)
+        for errors in (1, 2):  # the second is told of by a thread that survived the first
+            scheduler.submit(hold, deadline=0)
+            assert entered.wait(20)
+            task.release()
+            threading.Event().wait(0.02)
+            leave.set()
+            until(lambda errors=errors: task.report()["errors"] == errors)
+            entered.clear()
+            leave.clear()
+        assert task.report()["skipped"] == 2
 
 
 def test_a_job_that_takes_too_long_is_reported(clock, scheduler, caplog):

@@ -526,7 +526,7 @@ class Scheduler:
         elif callable(task._on_miss):
             try:
                 task._on_miss(missed)
-            except Exception as error:
+            except BaseException as error:  # as with a job: whatever it raises, SystemExit too, the worker goes on
                 task._account.failed()
                 task._error = f"{type(error).__name__}: {error}"
                 _logger.exception("the handler of misses of task %s failed", task.name)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 
 import pytest
 
 import chronofabric as cf
 from chronofabric.scheduler import DeadlineQueue, Scheduler, current_job
+from tests import settable_clock
 from tests.semantics.helpers import until
 from tests.subprocesses import run_python
 
 MS = 1_000_000
+OUTCOMES = ("completed", "skipped", "dead_lettered", "cancelled", "refused")
 
 
 @pytest.fixture
@@ -268,6 +271,88 @@ def test_a_job_that_raises_is_counted_and_the_worker_goes_on(clock, scheduler, c
     assert "failed" in caplog.text
 
 
+# Ticks of which no job is made
+
+
+def test_ticks_for_which_the_interpreter_was_busy_too_long_are_counted():
+    with Scheduler(tolerance="1 h") as scheduler:
+        task = scheduler.task(lambda: None, period="100 us", budget="1 us")
+        timer = task._timer
+        assert timer is not None
+
+        def books():
+            report, ticks = task.report(), timer.report()
+            return report["released"] + report["missed_ticks"], ticks["fired"] + ticks["missed_ticks"]
+
+        clock = cf.CounterClock()
+        until_ns = clock.now() + 20_000 * MS
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1000)
+        try:
+            while task.report()["missed_ticks"] < 5 and clock.now() < until_ns:
+                pass
+        finally:
+            sys.setswitchinterval(before)
+        # Those that waited for the interpreter come now.
+        until(lambda: task.report()["released"] >= 1_024)
+        timer.cancel()
+        until(lambda: books()[0] == books()[1])
+        ticks = books()[1]
+        task.cancel()
+        assert books() == (ticks, ticks)
+        until(lambda: sum(task.report()[name] for name in OUTCOMES) == task.report()["released"])
+    assert task.report()["missed_ticks"] >= 5
+    assert books() == (ticks, ticks)
+
+
+@settable_clock.needed
+def test_a_clock_that_is_set_forward_floods_no_task_that_skips_or_delays(tmp_path, monkeypatch):
+    library = settable_clock.library(tmp_path)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    code = """
+        import ctypes, sys, threading
+        import chronofabric as cf
+        set_ahead = ctypes.CDLL(sys.argv[1]).set_ahead
+        set_ahead.argtypes = [ctypes.c_longlong]
+        HOUR = 3_600_000_000_000
+        def wait_for(flag, count):
+            for _ in range(2_000):
+                if flag.count >= count:
+                    return True
+                threading.Event().wait(0.005)
+            return False
+        for missed in ("catch-up", "skip", "delay"):
+            for native in (True, False):
+                ran = cf.Flag()
+                with cf.scheduler.Scheduler(clock="system") as scheduler:
+                    do = ran if native else ran.set
+                    task = scheduler.task(do, period="10 ms", budget="1 ms", missed=missed)
+                    began = wait_for(ran, 2)
+                    set_ahead(HOUR)
+                    went_on = wait_for(ran, ran.count + (2_000 if missed == "catch-up" else 5))
+                    task.cancel()
+                    set_ahead(0)
+                report = task.report()
+                left_out = report["missed_ticks"]
+                if native and missed == "catch-up":
+                    left_out = 0 if left_out == 0 else "some"
+                elif missed == "catch-up":
+                    left_out = 0  # how many wait for the interpreter is up to it
+                elif missed == "skip":
+                    left_out = 350_000 < left_out < 370_000 or left_out
+                print(missed, native, began, went_on, report["released"] > 2_000, left_out)
+    """
+    finished = run_python(code, library)
+    assert finished.stdout.splitlines() == [
+        "catch-up True True True True 0",
+        "catch-up False True True True 0",
+        "skip True True True False True",
+        "skip False True True False True",
+        "delay True True True False 0",
+        "delay False True True False 0",
+    ]
+
+
 # What is learnt
 
 
@@ -470,6 +555,7 @@ def test_a_forked_child_is_told_whose_scheduler_it_is():
         ({"deadline": "2 ms", "budget": "3 ms"}, "budget"),
         ({"priority": 256}, "priority"),
         ({"kind": "aperiodic"}, "kind"),
+        ({"missed": "ignore"}, "missed"),
         ({"on_miss": "panic"}, "on_miss"),
         ({"on_overrun": "kill"}, "on_overrun"),
         ({"otherwise": "wait"}, "otherwise"),

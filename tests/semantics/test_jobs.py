@@ -98,6 +98,9 @@ def test_s154_every_job_is_in_exactly_one_count(clock, on_miss):
         report[name] for report in reports for name in names
     )
     assert reports[1]["cancelled"] == 1
+    assert task._timer is not None
+    ticks = task._timer.report()
+    assert reports[0]["released"] + reports[0]["missed_ticks"] == ticks["fired"] + ticks["missed_ticks"]
 
 
 def test_s155_jobs_that_cannot_be_in_time_make_room_where_that_is_asked_for(clock):

@@ -47,8 +47,10 @@ class _Releases(Timers):
 
     def _call(self, call: _scheduler.Call) -> None:
         target: Target = call.target
-        target.function(call)
-        call.completed(False)
+        try:
+            target.function(call)
+        finally:
+            call.completed(False)
 
 
 class Scheduler:
@@ -166,6 +168,7 @@ class Scheduler:
         budget: Duration,
         deadline: Duration | None = None,
         kind: Literal["periodic", "sporadic"] = "periodic",
+        missed: Literal["catch-up", "skip", "delay"] = "catch-up",
         priority: int = 0,
         on_miss: Miss | Callable[[MissedJob], object] = "run",
         on_overrun: Overrun = "report",
@@ -187,6 +190,11 @@ class Scheduler:
             By when a job should be done, from its arrival; by default the period, and at most that.
         kind
             ``"periodic"``: jobs come by themselves while the scheduler runs. ``"sporadic"``: by `Task.release`.
+        missed
+            What becomes of ticks of the period whose time has passed, as for `Timers.every`: ``"catch-up"`` has a job
+            come for each of them; ``"skip"`` leaves them out and counts them in ``missed_ticks``; ``"delay"`` moves
+            the grid. On a clock that may be set, such as ``"system"``, choose ``"skip"``: where it is set forward by an
+            hour, catching up lets all jobs of that hour come at once.
         priority
             0 to 255; the higher goes first where deadlines are equal.
         on_miss
@@ -212,6 +220,7 @@ class Scheduler:
             An argument has a value that cannot be used.
         """
         one_of("kind", kind, ("periodic", "sporadic"))
+        one_of("missed", missed, ("catch-up", "skip", "delay"))
         one_of("otherwise", otherwise, ("refuse", "best-effort"))
         one_of("on_overrun", on_overrun, ("report", "demote", "stop"))
         if not callable(on_miss):
@@ -250,7 +259,7 @@ class Scheduler:
                     _logger.warning(text, work.name)
             self._tasks.append(task)
             if kind == "periodic":
-                task._timer = self._timers._periodic_for(self._arrival(task), times[0])
+                task._timer = self._timers._periodic_for(self._arrival(task), times[0], missed)
                 if self._running:
                     self._begin(task)
         return task
@@ -395,6 +404,7 @@ class Scheduler:
         with self._lock:
             if task in self._tasks:
                 self._tasks.remove(task)
+            task._cancelled = True
             if task._native is not None:
                 task._native.cancel()
             if task._timer is not None and not self._closed:

@@ -151,6 +151,7 @@ class Task:
             feasible_first=scheduler.order == "feasible-first",
         )
         self._error: str | None = None
+        self._cancelled = False
 
     @property
     def guaranteed(self) -> bool:
@@ -226,7 +227,9 @@ class Task:
 
         A job that started or ended more than the scheduler's tolerance after its deadline counts in ``late_starts``
         and ``late_ends``. Every job that was ``released`` waits, runs, or is ``completed``, ``skipped``,
-        ``dead_lettered``, ``cancelled`` or ``refused`` (as many jobs waited as may).
+        ``dead_lettered``, ``cancelled`` or ``refused`` (as many jobs waited as may). Ticks of the period for which no
+        job came are ``missed_ticks``, and not released: those that ``missed`` left out, and, of a task of Python, those
+        for which the interpreter was busy for so long that more than 1 024 waited for it, or at the end of the task.
         """
         period_ns, deadline_ns, budget_ns = self._times
         return {
@@ -237,8 +240,19 @@ class Task:
             "budget_ns": budget_ns,
             "tolerance_ns": self._scheduler.tolerance_ns,
             "error": self._error,
-            **self._account.report(),
+            **self._figures(),
         }
+
+    def _figures(self) -> dict[str, Any]:
+        """Return what was counted and measured of its jobs, and the ticks of which there are none."""
+        figures = self._account.report()
+        if self._timer is None:
+            return figures | {"missed_ticks": 0}
+        ticks = self._timer.report()
+        # At the end nothing waits for the interpreter any more: what has not come by then does not.
+        ended = self._cancelled or self._scheduler.closed
+        fired_only = ticks["fired"] - figures["released"] if ended else ticks["coalesced"] + ticks["discarded"]
+        return figures | {"missed_ticks": ticks["missed_ticks"] + fired_only}
 
 
 def _is_number(value: object) -> bool:

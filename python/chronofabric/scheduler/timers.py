@@ -457,11 +457,11 @@ class Timers:
             self._rows.append(row)
         return row
 
-    def _periodic_for(self, target: Target | _scheduler.NativeTask, period_ns: int) -> Timer:
+    def _periodic_for(self, target: Target | _scheduler.NativeTask, period_ns: int, missed: str) -> Timer:
         """Make a timer that is not armed and calls for each of its ticks, for what is built on these."""
         if isinstance(target, Target):
             self._need_caller(target)
-        return self._core.timer(target, period_ns=period_ns, missed="catch-up", waiting_max=1024, measured=True)
+        return self._core.timer(target, period_ns=period_ns, missed=missed, waiting_max=1024, measured=True)
 
     def _once_for(self, target: Target | _scheduler.NativeTask) -> Timer:
         """Make a timer that is not armed and calls once, for what is built on these."""

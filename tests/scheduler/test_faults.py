@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import chronofabric as cf
-from chronofabric.scheduler import Scheduler, Timers, current_job, execution
+from chronofabric.scheduler import Scheduler, Timers, current_job, workers
 from chronofabric.scheduler import timers as timers_module
 from tests import settable_clock
 from tests.semantics.helpers import until
@@ -98,7 +98,7 @@ print("ends")
 
 
 def test_a_job_that_never_returns_holds_up_its_worker_only_and_closing_no_longer_than_its_bound(monkeypatch):
-    monkeypatch.setattr(execution, "_FINISH_S", 0.05)
+    monkeypatch.setattr(workers, "FINISH_S", 0.05)
     leave, entered, done = threading.Event(), threading.Event(), threading.Event()
 
     def never():

@@ -253,6 +253,9 @@ class DeadlineQueue:
     def close(self) -> int:
         """Wake everybody who waits, and take no more; return how many jobs wait, which can still be popped."""
 
+    def finish(self) -> None:
+        """Take no more, and wake everybody who waits once no job does."""
+
 @final
 class Worker:
     """Takes jobs for one thread. Users have `chronofabric.scheduler.Scheduler`.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
-from weakref import WeakSet
+from weakref import WeakSet, finalize, ref
 
 from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
@@ -17,22 +15,20 @@ from chronofabric._core import scheduler as _scheduler
 from chronofabric.duration import nanoseconds
 from chronofabric.errors import AdmissionError, ArgumentError, ClosedError, ForkedError, JobLimitError
 from chronofabric.scheduler.admission import Admission, Times, judge, times_of
-from chronofabric.scheduler.jobs import CURRENT, Job, Miss, MissedJob, Overrun, Task
+from chronofabric.scheduler.jobs import Job, Miss, MissedJob, Overrun, Task
 from chronofabric.scheduler.realtime import Realtime, Refused
-from chronofabric.scheduler.timers import Target, Timers, checked_count, one_of
+from chronofabric.scheduler.timers import Target, checked_count, one_of
 from chronofabric.scheduler.work import Work, natively, nothing, work_of
+from chronofabric.scheduler.workers import FINISH_S, Workers
 
 if TYPE_CHECKING:
     import asyncio
 
     from chronofabric.duration import Duration
-    from chronofabric.scheduler.coroutines import Coroutines
     from chronofabric.scheduler.timers import NativeAction
 
 __all__ = ["Scheduler"]
 
-_DEAD_LETTERS_MAX = 1024
-_FINISH_S = 5.0
 _LEARNT_MAX = 256
 """Of how many functions that are submitted it is learnt how long they take."""
 _EXPECTED = 0.9
@@ -40,17 +36,6 @@ _EXPECTED = 0.9
 
 _logger = logging.getLogger("chronofabric.scheduler")
 _OPEN: WeakSet[Scheduler]
-
-
-class _Releases(Timers):
-    """Timers that hand to whom they call what was called for."""
-
-    def _call(self, call: _scheduler.Call) -> None:
-        target: Target = call.target
-        try:
-            target.function(call)
-        finally:
-            call.completed(False)
 
 
 class Scheduler:
@@ -62,6 +47,9 @@ class Scheduler:
     without the interpreter; they wait only for the job that their worker runs. Coroutines run on the loop in which the
     scheduler was entered with ``async with``, or on `loop`; their worker waits for their end. On a simulated clock
     there are no threads: jobs run, one after the other, in the thread that moves the time.
+
+    A scheduler to which nobody refers any more, nor to a task of it, ends by itself: what waits still runs, and nothing
+    comes after it.
 
     Parameters
     ----------
@@ -129,33 +117,20 @@ class Scheduler:
         self._reserved_ns = nanoseconds(reserved, argument="reserved")
         self.tolerance_ns = nanoseconds(tolerance, argument="tolerance")
         asked = realtime or Realtime()
-        # What is the process's is asked for by the first worker. The processor of a worker is not the firing thread's
-        # too, because the worker may do native jobs there in the same class.
-        of_threads = replace(asked, lock_memory=False, awake_processors=False)
-        self._timers = _Releases(name, clock=clock, spin=spin, realtime=replace(of_threads, processor=None))
-        self._simulated = _clock.source(clock).kind == "simulated"
-        self._queues = [_scheduler.DeadlineQueue(jobs_max, clock=clock) for _ in range(workers)]
-        self._workers = [
-            _scheduler.Worker(queue, self._timers._core, _for_worker(of_threads if number else asked, number).options())
-            for number, queue in enumerate(self._queues)
-        ]
+        self._workers = Workers(name, workers, clock=clock, jobs_max=jobs_max, spin=spin, realtime=asked)
+        self._timers = self._workers.timers
         self._name = name
         self._lock = threading.RLock()
         self._tasks: list[Task] = []
-        self._threads: list[threading.Thread] = []
-        self._dead_letters: deque[MissedJob] = deque(maxlen=_DEAD_LETTERS_MAX)
-        self._dead_letters_lost = 0
         self._once = Task(
             self, nothing, "once", (0, 0, 0), priority=0, on_miss="run", on_overrun="report", guaranteed=False
         )
         self._learnt: dict[str, _scheduler.ExecutionTime] = {}
-        self._coroutines: Coroutines | None = None
         if loop is not None:
-            self._use(loop)
-        self._running = False
-        self._runs_soon = False
-        self._runs_now = False
+            self._workers.use(loop)
         self._closed = False
+        self._abandoned = finalize(self, self._workers.finish)
+        self._abandoned.atexit = False  # what is open then is closed
         _OPEN.add(self)
 
     # Tasks
@@ -260,7 +235,7 @@ class Scheduler:
             self._tasks.append(task)
             if kind == "periodic":
                 task._timer = self._timers._periodic_for(self._arrival(task), times[0], missed)
-                if self._running:
+                if self._workers.running:
                     self._begin(task)
         return task
 
@@ -282,11 +257,11 @@ class Scheduler:
     def _judge(self, name: str, times: Times) -> tuple[Admission, list[int]]:
         """Judge the tasks with a guarantee and one more."""
         known = [(task.name, task._times) for task in self._guaranteed()]
-        return judge([*known, (name, times)], len(self._queues), self._reserved_ns)
+        return judge([*known, (name, times)], len(self._workers.queues), self._reserved_ns)
 
     def _work_of(self, function: object, name: str | None) -> Work:
         work = work_of(function, name)
-        if work.asynchronous and self._coroutines is None:
+        if work.asynchronous and self._workers.coroutines is None:
             hint = "enter the scheduler with 'async with', or give it a loop, so that there is one for coroutines"
             text = f"'{work.name}' is a coroutine function; {hint}"
             raise ArgumentError(text, argument="function", value=function, hint=hint)
@@ -296,18 +271,18 @@ class Scheduler:
         """Have the jobs of a task come and run without the interpreter; on a simulated clock, as those of Python do."""
         missed = None
         if task._on_miss not in ("run", "skip"):
-            missed = Target(lambda call: self._missed_natively(task, call), task.name, None)
+            missed = self._workers.misses_of(task)
             self._timers._need_caller(missed)
         jobs = _scheduler.NativeTask(
             act,
             self._timers._core,
-            self._queues[0],
+            self._workers.queues[0],
             task._account,
             deadline_ns=task._times[1],
             priority=task._priority,
             missed=missed,
         )
-        if self._simulated:
+        if self._workers.simulated:
             task._function = natively(jobs, self._timers.now)
         else:
             task._native = jobs
@@ -315,13 +290,19 @@ class Scheduler:
     def _place(self, task: Task, worker: int) -> None:
         task._worker = worker
         if task._native is not None:
-            task._native.move_to(self._queues[worker])
+            task._native.move_to(self._workers.queues[worker])
 
     def _arrival(self, task: Task) -> Target | _scheduler.NativeTask:
         """Return what a timer does to let a job come."""
         if task._native is not None:
             return task._native
-        return Target(lambda call: self._arrive(task, call.due_ns), task.name, None)
+        known = ref(task)
+
+        def arrive(call: _scheduler.Call) -> None:
+            if (task := known()) is not None:
+                task._scheduler._arrive(task, call.due_ns)
+
+        return Target(arrive, task.name, None)
 
     def submit(
         self,
@@ -357,12 +338,12 @@ class Scheduler:
         job = Job(work.name, now_ns, due_ns, _bus.Flag(), work.function, self._once, work.asynchronous)
         with self._lock:
             self._refuse_when_closed()
-            worker = min(range(len(self._queues)), key=lambda each: len(self._queues[each]))
+            worker = self._workers.least_busy
             if work.act is not None:
-                core, queue, account = self._timers._core, self._queues[worker], self._once._account
+                core, queue, account = self._timers._core, self._workers.queues[worker], self._once._account
                 jobs = _scheduler.NativeTask(work.act, core, queue, account, deadline_ns=0, priority=priority)
                 job._function = natively(jobs, self._timers.now, job)
-                if not self._simulated:
+                if not self._workers.simulated:
                     job._queued = jobs.submit(job.arrival_ns, job.deadline_ns)
                     account.released()
                     return job
@@ -371,7 +352,7 @@ class Scheduler:
                 job._learnt = self._learnt_of(work.name)
                 expected_ns = job._learnt.quantile_ns(_EXPECTED) or 0
                 latest_start_ns = max(job.deadline_ns + self.tolerance_ns - expected_ns, -(2**63))
-            self._push(job, worker, priority, best_effort=True, latest_start_ns=latest_start_ns)
+            self._workers.push(job, worker, priority, best_effort=True, latest_start_ns=latest_start_ns)
             self._once._account.released()
         return job
 
@@ -421,134 +402,14 @@ class Scheduler:
                 return
             account.released()
             best_effort = not account.guaranteed
-            latest_start_ns = account.latest_start_ns(deadline_ns) if best_effort else None
+            latest_ns = account.latest_start_ns(deadline_ns) if best_effort else None
             try:
-                self._push(job, task._worker, task._priority, best_effort=best_effort, latest_start_ns=latest_start_ns)
+                self._workers.push(
+                    job, task._worker, task._priority, best_effort=best_effort, latest_start_ns=latest_ns
+                )
             except JobLimitError as error:
                 account.refused()
                 task._error = f"{type(error).__name__}: {error}"
-
-    def _push(self, job: Job, worker: int, priority: int, *, best_effort: bool, latest_start_ns: int | None) -> None:
-        job._queued = self._queues[worker].push(
-            job, job.deadline_ns, priority=priority, best_effort=best_effort, latest_start=latest_start_ns
-        )
-        if self._simulated and not self._runs_soon:
-            # After all that comes at this same instant, so that the earliest deadline goes first.
-            self._runs_soon = True
-            self._timers._once_for(Target(self._run_simulated, self._name, None)).rearm_at(self._timers.now())
-
-    def _run_simulated(self, _: object) -> None:
-        self._runs_soon = False
-        if not self._runs_now:  # a job moves the time itself, or awaits: what comes meanwhile waits for its end
-            self._run_waiting()
-
-    def _run_waiting(self) -> None:
-        """Run what waits, up to a coroutine on the loop of this very thread; at its end this is called again."""
-        self._runs_now = True
-        try:
-            while self._running and (waiting := [queue for queue in self._queues if len(queue)]):
-                popped = waiting[0].pop()
-                if popped is not None and not self._run(popped[1]):
-                    return
-        except BaseException:
-            self._runs_now = False
-            raise
-        self._runs_now = False
-
-    def _work(self, worker: _scheduler.Worker) -> None:
-        while (popped := worker.wait()) is not None:
-            self._run(popped[1])
-            if self._closed:
-                break
-        worker.end()
-
-    def _run(self, job: Job) -> bool:
-        """Run a job; say whether that is over."""
-        task = job._task
-        job._started_ns = self._timers.now()
-        late_ns = task._account.begins(job.deadline_ns, job._started_ns)
-        if late_ns is not None:
-            self._missed(MissedJob(job, late_ns))
-            return True
-        if task._on_overrun == "stop":
-            job._watch = self._watch(job)
-        if job._asynchronous:
-            return self._run_coroutine(job)
-        token = CURRENT.set(job)
-        try:
-            job._function()
-        except BaseException as error:  # noqa: BLE001 - whatever a job raises, SystemExit too, the worker goes on
-            self._ended(job, error)
-        else:
-            self._ended(job, None)
-        finally:
-            CURRENT.reset(token)
-        return True
-
-    def _run_coroutine(self, job: Job) -> bool:
-        coroutines = self._coroutines
-        assert coroutines is not None, "refused before"
-        try:
-            if coroutines.here:
-                coroutines.begin(job, self._run_waiting)
-                return False
-            coroutines.run(job)
-        except RuntimeError as error:  # there is no loop any more
-            self._ended(job, error)
-        return True
-
-    def _watch(self, job: Job) -> _scheduler.Timer | None:
-        """Ask a job to stop at the end of its budget: natively, and a coroutine by cancelling it too."""
-        budget_ns = job._task._times[2]
-        try:
-            if not job._asynchronous:
-                return self._timers.after(f"{budget_ns} ns", job.stop)
-            watch = self._timers._once_for(Target(lambda _: job.cancel(), job.name, None))
-            watch.rearm_at(job._started_ns + budget_ns)
-        except ClosedError:  # closed between its being taken and now
-            return None
-        return watch
-
-    def _ended(self, job: Job, error: BaseException | None) -> None:
-        """Take account of the end of a job."""
-        task = job._task
-        if job._watch is not None:
-            job._watch.cancel()
-        if error is not None:
-            task._account.failed()
-            task._error = f"{type(error).__name__}: {error}"
-            _logger.error("job %s failed", job.name, exc_info=error)
-        ended_ns = self._timers.now()
-        took_ns = ended_ns - job._started_ns
-        if job._learnt is not None:
-            job._learnt.observe(took_ns)
-        if task._account.ended(job.deadline_ns, job._started_ns, ended_ns):
-            budget_ns = task._times[2]
-            _logger.warning("a job of task %s took %d ns of its budget of %d ns", task.name, took_ns, budget_ns)
-
-    def _missed(self, missed: MissedJob) -> None:
-        """Do what a task asks for with a job that is late and does not run; it is counted already."""
-        task = missed.job._task
-        if task._on_miss == "dead-letter":
-            with self._lock:
-                self._dead_letters_lost += len(self._dead_letters) == _DEAD_LETTERS_MAX
-                self._dead_letters.append(missed)
-        elif callable(task._on_miss):
-            try:
-                task._on_miss(missed)
-            except BaseException as error:  # as with a job: whatever it raises, SystemExit too, the worker goes on
-                task._account.failed()
-                task._error = f"{type(error).__name__}: {error}"
-                _logger.exception("the handler of misses of task %s failed", task.name)
-
-    def _missed_natively(self, task: Task, call: _scheduler.Call) -> None:
-        """Do the same for a native job, in the thread that lets jobs of Python come."""
-        deadline_ns = call.due_ns + task._times[1]
-        job = Job(task.name, call.due_ns, deadline_ns, _bus.Flag(), nothing, task)
-        with self._lock:
-            # Those that found no room to wait for the interpreter.
-            self._dead_letters_lost += call.missed
-        self._missed(MissedJob(job, call.fired_ns - deadline_ns))
 
     # What it is and did
 
@@ -560,32 +421,29 @@ class Scheduler:
     @property
     def refused(self) -> tuple[Refused, ...]:
         """What was asked of the system and refused, each once; known once it runs on a real clock."""
-        of_workers = (refused for worker in self._workers for refused in worker.refused)
-        return tuple(Refused(*refused) for refused in dict.fromkeys((*self._timers._core.refused, *of_workers)))
+        return self._workers.refused
 
     @property
     def dead_letters(self) -> tuple[MissedJob, ...]:
         """Jobs that were put to the dead letters, oldest first; of more than 1 024 the newest."""
-        with self._lock:
-            return tuple(self._dead_letters)
+        return self._workers.dead_letters[0]
 
     def report(self) -> dict[str, Any]:
         """Return its figures: a row for each task, and one for what was submitted once."""
         with self._lock:
             tasks = list(self._tasks)
-            lost = self._dead_letters_lost
         return {
             "name": self._name,
-            "workers": len(self._queues),
-            "waiting": sum(len(queue) for queue in self._queues),
+            "workers": len(self._workers.queues),
+            "waiting": self._workers.waiting,
             "utilisation": sum(task._times[2] / task._times[0] for task in tasks if task.guaranteed),
             "tasks": tuple(task.report() for task in tasks),
             "once": self._once.report(),
-            "dead_letters_lost": lost,
+            "dead_letters_lost": self._workers.dead_letters[1],
         }
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "running" if self._running else "open"
+        state = "closed" if self._closed else "running" if self._workers.running else "open"
         return f"Scheduler('{self._name}', tasks={len(self._tasks)}, {state})"
 
     # Its life
@@ -594,15 +452,9 @@ class Scheduler:
         """Start the workers; the first job of a periodic task comes one period from now. Entering does this."""
         with self._lock:
             self._refuse_when_closed()
-            if self._running:
+            if self._workers.running:
                 return
-            self._running = True
-            if not self._simulated:
-                for number, worker in enumerate(self._workers):
-                    name = f"chronofabric-{self._name}-{number}"
-                    thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
-                    self._threads.append(thread)
-                    thread.start()
+            self._workers.start()
             for task in self._tasks:
                 self._begin(task)
 
@@ -619,11 +471,11 @@ class Scheduler:
         if self._timers.forked:
             return 0
         waiting = self._shut()
-        coroutines = self._coroutines
+        coroutines = self._workers.coroutines
         if coroutines is not None and (coroutines.here or not coroutines.loop.is_running()):
             coroutines.close()
         if coroutines is None or not coroutines.here:
-            self._join()
+            self._workers.join()
         if coroutines is not None:
             coroutines.close()
         return waiting
@@ -634,19 +486,8 @@ class Scheduler:
             if self._closed:
                 return 0
             self._closed = True
-            self._running = False
-        self._timers.close()
-        return sum(queue.close() for queue in self._queues)
-
-    def _join(self) -> None:
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(_FINISH_S)
-
-    def _use(self, loop: asyncio.AbstractEventLoop) -> None:
-        from chronofabric.scheduler.coroutines import Coroutines
-
-        self._coroutines = Coroutines(loop, self._ended, simulated=self._simulated)
+        self._abandoned.detach()
+        return self._workers.close()
 
     def _refuse_when_closed(self) -> None:
         if self._timers.forked:
@@ -665,8 +506,8 @@ class Scheduler:
     async def __aenter__(self) -> Self:
         import asyncio
 
-        if self._coroutines is None:
-            self._use(asyncio.get_running_loop())
+        if self._workers.coroutines is None:
+            self._workers.use(asyncio.get_running_loop())
         self.start()
         return self
 
@@ -676,15 +517,10 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         if not self._timers.forked:
             self._shut()
-            if self._coroutines is not None and self._coroutines.here:
-                await self._coroutines.finish(_FINISH_S)
-            await loop.run_in_executor(None, self._join)
+            if self._workers.coroutines is not None and self._workers.coroutines.here:
+                await self._workers.coroutines.finish(FINISH_S)
+            await loop.run_in_executor(None, self._workers.join)
         self.close()
-
-
-def _for_worker(asked: Realtime, number: int) -> Realtime:
-    """Each worker has the processor after that of the one before."""
-    return asked if asked.processor is None else replace(asked, processor=asked.processor + number)
 
 
 def _checked_priority(priority: object) -> None:

@@ -31,7 +31,7 @@ __all__ = ["Action", "Instant", "Timers"]
 Instant: TypeAlias = "datetime | _clock.Stamp | int"
 """A datetime with a time zone, a stamp, or integer nanoseconds since the Unix epoch."""
 
-_STOP, _CALLS = 0, 1
+STOP, _CALLS = 0, 1
 _SERVED_AT_ONCE = 64
 """How many calls are made before others that share the thread get their turn."""
 
@@ -675,7 +675,7 @@ class Timers:
         armed = self._take_back()
         self._core.discard()
         if thread is not None:
-            self._wakeups.wake_with(_STOP)
+            self._wakeups.wake_with(STOP)
             if thread is not threading.current_thread():
                 thread.join(_FINISH_S)
         for task in list(self._tasks):
@@ -730,7 +730,7 @@ def _run(known: ref[Timers], wakeups: _bus.Wakeups) -> None:
     while True:
         tokens = wakeups.wait()
         timers = known()
-        if timers is None or _STOP in tokens:
+        if timers is None or STOP in tokens:
             return
         timers.serve()
         del timers

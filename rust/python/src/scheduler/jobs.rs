@@ -52,6 +52,8 @@ struct State {
     /// How many wait for a job in their sleep: to wake nobody is a call of the system, too.
     sleepers: usize,
     closed: bool,
+    /// Whether it is closed as soon as nothing waits.
+    closes: bool,
 }
 
 /// The jobs that wait for one worker.
@@ -85,6 +87,10 @@ impl State {
         self.guaranteed.len() + self.best_effort.len()
     }
 
+    fn is_closed(&self) -> bool {
+        self.closed || self.closes && self.is_empty()
+    }
+
     /// Takes the most urgent job, among those with a guarantee of those that had come by an instant where there are any.
     fn pop(&mut self, by_ns: i64, source: Option<&TimeSource>) -> Option<(i64, Entry)> {
         let had_come = |entry: &Entry| !matches!(entry, Entry::Native(job) if job.arrival_ns() > by_ns);
@@ -114,7 +120,7 @@ impl Shared {
         let (pushed, sleepers) = {
             let mut state = lock(&self.state);
             let pushed = match band {
-                _ if state.closed => Err(SchedulerError::Closed),
+                _ if state.closed || state.closes => Err(SchedulerError::Closed),
                 Band::Guaranteed => state.guaranteed.push(deadline_ns, priority, entry),
                 Band::BestEffort { latest_start_ns } => {
                     state.best_effort.push(deadline_ns, priority, Hopeful { entry, latest_start_ns })
@@ -145,7 +151,8 @@ impl Shared {
             let (popped, closed) = {
                 let mut state = lock(&self.state);
                 // What waits when it is closed is not done any more.
-                (if state.closed { None } else { state.pop(by_ns, self.source.as_ref()) }, state.closed)
+                let popped = if state.closed { None } else { state.pop(by_ns, self.source.as_ref()) };
+                (popped, state.is_closed())
             };
             match popped {
                 Some((deadline_ns, Entry::Python(job))) => return (Some((deadline_ns, job)), closed),
@@ -186,7 +193,7 @@ impl Shared {
     fn sleep(&self, longest: Duration) {
         let mut state = lock(&self.state);
         state.sleepers += 1;
-        let waits = |state: &mut State| state.is_empty() && !state.closed;
+        let waits = |state: &mut State| state.is_empty() && !state.is_closed();
         let slept = self.changed.wait_timeout_while(state, longest.min(SLICE), waits);
         slept.unwrap_or_else(PoisonError::into_inner).0.sleepers -= 1;
     }
@@ -307,7 +314,7 @@ impl DeadlineQueue {
             return Err(errors::argument(py, "jobs_max", value.as_any(), "it must be at least 1"));
         }
         let (guaranteed, best_effort) = (Queue::new(jobs_max), Queue::new(jobs_max));
-        let state = State { guaranteed, best_effort, sleepers: 0, closed: false };
+        let state = State { guaranteed, best_effort, sleepers: 0, closed: false, closes: false };
         let source = clock.map(source_of).transpose()?;
         Ok(Self(Arc::new(Shared {
             state: Mutex::new(state),
@@ -385,6 +392,12 @@ impl DeadlineQueue {
         };
         self.0.changed.notify_all();
         waiting
+    }
+
+    /// Takes no more, and wakes everybody who waits once nothing does.
+    fn finish(&self) {
+        lock(&self.0.state).closes = true;
+        self.0.changed.notify_all();
     }
 }
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import os
 import sys
 import threading
 import weakref
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -129,6 +132,79 @@ def test_a_cancelled_task_gives_its_share_back(clock, scheduler):
     assert scheduler.would_admit(period="10 ms", budget="8 ms").admitted
     with pytest.raises(cf.ClosedError):
         task.release()
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_cancelled_task_takes_its_waiting_jobs_with_it(clock, scheduler, native):
+    flag = cf.Flag()
+    task = scheduler.task(flag if native else flag.set, period="10 ms", budget="1 ms", kind="sporadic")
+    other = scheduler.task(lambda: None, period="10 ms", budget="1 ms", kind="sporadic")
+    task.release()
+    other.release()
+    task.release()  # comes in 10 ms
+    task.cancel()
+    task.cancel()
+    clock.advance("30 ms")
+    report = task.report()
+    assert (report["released"], report["cancelled"], report["completed"], flag.count) == (1, 1, 0, 0)
+    assert (other.report()["completed"], scheduler.report()["waiting"]) == (1, 0)
+
+
+def test_a_job_that_runs_when_its_task_is_cancelled_runs_on(clock, scheduler):
+    def run():
+        clock.advance("25 ms")
+        task.cancel()
+        running.append(scheduler.report()["cancelled_tasks"])
+
+    running: list[dict[str, int]] = []
+    task = scheduler.task(run, period="10 ms", budget="1 ms", otherwise="best-effort")
+    clock.advance("1 s")
+    total = scheduler.report()["cancelled_tasks"]
+    assert [(row["released"], row["completed"], row["cancelled"]) for row in (*running, total)] == [
+        (3, 0, 2),
+        (3, 1, 2),
+    ]
+    assert total["tasks"] == 1
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_task_that_waits_for_a_busy_worker_is_cancelled_in_its_thread_too(native):
+    entered, leave, flag = threading.Event(), threading.Event(), cf.Flag()
+
+    def hold():
+        entered.set()
+        leave.wait(20)
+
+    with Scheduler() as scheduler:
+        scheduler.submit(hold, deadline="1 s")
+        assert entered.wait(20)
+        task = scheduler.task(flag if native else flag.set, period="1 ms", budget="10 us")
+        until(lambda: task.report()["released"] >= 3)
+        task.cancel()
+        leave.set()
+        last = threading.Event()
+        scheduler.submit(last.set, deadline="1 s")
+        assert last.wait(20)
+        until(lambda: scheduler.report()["once"]["completed"] == 2)
+        report = task.report()
+        total = scheduler.report()["cancelled_tasks"]
+    assert (report["completed"], flag.count) == (0, 0)
+    assert report["released"] == report["cancelled"] >= 3
+    assert {name: total[name] for name in total if name != "tasks"} == {name: report[name] for name in list(total)[1:]}
+
+
+def test_of_tasks_that_are_cancelled_nothing_is_kept_but_their_counts(clock, scheduler):
+    known = []
+    for _ in range(300):
+        task = scheduler.task(lambda: None, period="10 ms", budget="1 ms")
+        known.append(weakref.ref(task))
+        clock.advance("10 ms")
+        task.cancel()
+    del task
+    gc.collect()
+    assert [task for task in known if task() is not None] == []
+    total = scheduler.report()["cancelled_tasks"]
+    assert (total["tasks"], total["released"], total["completed"]) == (300, 300, 300)
 
 
 def test_what_does_not_fit_may_run_without_a_guarantee(clock, scheduler, caplog):
@@ -371,6 +447,32 @@ def test_a_report_has_the_quantiles_of_how_long_jobs_took(clock, learnt):
     assert (took["count"], took["max"]) == (100, 3 * MS)
     for quantile, exact in [("p50", MS), ("p99", 3 * MS)]:
         assert exact <= took[quantile] <= exact * 33 // 32
+
+
+def test_a_report_has_how_long_after_they_had_come_jobs_began(clock):
+    loop = asyncio.new_event_loop()
+
+    async def coroutine():
+        pass
+
+    with Scheduler(clock=clock, tolerance="7 ms", loop=loop) as scheduler:
+        kinds: list[Any] = [lambda: None, cf.Flag(), coroutine]
+        tasks = [scheduler.task(kind, period="100 ms", budget="1 ms", kind="sporadic") for kind in kinds]
+
+        def release(delay):
+            for task in tasks:
+                task.release()
+            clock.advance(delay)
+
+        for delay in ("0 ms", "5 ms"):
+            scheduler.submit(partial(release, delay), deadline=0)
+            clock.advance("200 ms")
+        for task in tasks:
+            report = task.report()
+            assert report["start_ns"]["count"] == report["started"] == 2
+            assert (report["start_ns"]["p50"], report["start_ns"]["max"]) == (0, 5 * MS)
+            assert report["tolerance_ns"] == 7 * MS
+    loop.close()
 
 
 def test_a_budget_is_suggested_as_soon_as_one_job_beyond_the_quantile_is_to_be_expected(clock, scheduler, learnt):

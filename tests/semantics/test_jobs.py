@@ -100,6 +100,9 @@ def test_s154_every_job_is_in_exactly_one_count(clock, on_miss):
     assert reports[1]["cancelled"] == 1
     assert task._timer is not None
     ticks = task._timer.report()
+    total = scheduler.report()["cancelled_tasks"]
+    assert total == {"tasks": 1} | {name: reports[0][name] for name in total if name != "tasks"}
+    assert waiting == 0
     assert reports[0]["released"] + reports[0]["missed_ticks"] == ticks["fired"] + ticks["missed_ticks"]
 
 

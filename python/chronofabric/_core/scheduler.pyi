@@ -321,23 +321,29 @@ class JobAccount:
     def released(self) -> None:
         """Take note of a job that has come."""
 
+    def release(self, queue: DeadlineQueue, job: object, deadline_ns: int, priority: int) -> QueuedJob:
+        """Let a job come to a queue; one that finds no room is counted too.
+
+        Raises
+        ------
+        JobLimitError
+            As many jobs wait as may.
+        """
+
+    def take_back(self, queue: DeadlineQueue) -> None:
+        """Take back its jobs that wait in a queue."""
+
     def cancelled(self) -> None:
         """Take note of a job that was taken back."""
-
-    def refused(self) -> None:
-        """Take note of a job that found no room."""
 
     def failed(self) -> None:
         """Take note of a job, or a handler, that failed."""
 
-    def begins(self, deadline_ns: int, now_ns: int) -> int | None:
+    def begins(self, arrival_ns: int, deadline_ns: int, now_ns: int) -> int | None:
         """Take note of a job that is about to begin; return how late it is where it does not run."""
 
     def ended(self, deadline_ns: int, started_ns: int, ended_ns: int) -> bool:
         """Take note of the end of a job; return whether it took longer than its budget."""
-
-    def latest_start_ns(self, deadline_ns: int) -> int | None:
-        """Return by when a job without a guarantee has to begin to be done in time, where that matters."""
 
     @property
     def guaranteed(self) -> bool:
@@ -354,7 +360,7 @@ class JobAccount:
         """How many jobs were learnt from."""
 
     def report(self) -> dict[str, Any]:
-        """Return the counts, and how long jobs took."""
+        """Return the counts, how long after they had come jobs began, and how long they took."""
 
 @final
 class NativeTask:
@@ -384,7 +390,7 @@ class NativeTask:
         """Do it in the calling thread; return whether that succeeded."""
 
     def cancel(self) -> None:
-        """Let no more jobs come."""
+        """Let no more jobs come, and none begin."""
 
 def admission(tasks: list[tuple[int, int, int]], workers: int, reserved_ns: int) -> dict[str, Any]:
     """Say whether tasks of ``(period_ns, deadline_ns, budget_ns)`` fit on some workers, and why."""

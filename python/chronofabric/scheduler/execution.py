@@ -15,7 +15,7 @@ from chronofabric._core import scheduler as _scheduler
 from chronofabric.duration import nanoseconds
 from chronofabric.errors import AdmissionError, ArgumentError, ClosedError, ForkedError, JobLimitError
 from chronofabric.scheduler.admission import Admission, Times, judge, times_of
-from chronofabric.scheduler.jobs import Job, Miss, MissedJob, Overrun, Task
+from chronofabric.scheduler.jobs import CancelledTasks, Job, Miss, MissedJob, Overrun, Task
 from chronofabric.scheduler.realtime import Realtime, Refused
 from chronofabric.scheduler.timers import Target, checked_count, one_of
 from chronofabric.scheduler.work import Work, natively, nothing, work_of
@@ -122,6 +122,7 @@ class Scheduler:
         self._name = name
         self._lock = threading.RLock()
         self._tasks: list[Task] = []
+        self._cancelled = CancelledTasks()
         self._once = Task(
             self, nothing, "once", (0, 0, 0), priority=0, on_miss="run", on_overrun="report", guaranteed=False
         )
@@ -352,7 +353,7 @@ class Scheduler:
                 job._learnt = self._learnt_of(work.name)
                 expected_ns = job._learnt.quantile_ns(_EXPECTED) or 0
                 latest_start_ns = max(job.deadline_ns + self.tolerance_ns - expected_ns, -(2**63))
-            self._workers.push(job, worker, priority, best_effort=True, latest_start_ns=latest_start_ns)
+            self._workers.submit(job, worker, priority, latest_start_ns)
             self._once._account.released()
         return job
 
@@ -368,7 +369,7 @@ class Scheduler:
         """Let one job of a sporadic task come; `Task.release` does this."""
         with self._lock:
             self._refuse_when_closed()
-            if task not in self._tasks:
+            if task._cancelled:
                 raise ClosedError(f"task '{task.name}' was cancelled", name=task.name)
             now_ns = self._timers.now()
             arrival_ns = now_ns if task._last_ns is None else max(now_ns, task._last_ns + task._times[0])
@@ -383,32 +384,29 @@ class Scheduler:
     def remove(self, task: Task) -> None:
         """Take a task out; `Task.cancel` does this."""
         with self._lock:
-            if task in self._tasks:
-                self._tasks.remove(task)
+            self._refuse_when_forked()
+            if task._cancelled:
+                return
             task._cancelled = True
+            self._tasks.remove(task)
             if task._native is not None:
                 task._native.cancel()
             if task._timer is not None and not self._closed:
                 task._timer.cancel()
+            self._workers.take_back(task)
+            self._cancelled.add(task)
 
     # Jobs
 
     def _arrive(self, task: Task, arrival_ns: int) -> None:
         deadline_ns = arrival_ns + task._times[1]
         job = Job(task.name, arrival_ns, deadline_ns, _bus.Flag(), task._function, task, task._asynchronous)
-        account = task._account
         with self._lock:
-            if self._closed or task not in self._tasks:
+            if self._closed or task._cancelled:
                 return
-            account.released()
-            best_effort = not account.guaranteed
-            latest_ns = account.latest_start_ns(deadline_ns) if best_effort else None
             try:
-                self._workers.push(
-                    job, task._worker, task._priority, best_effort=best_effort, latest_start_ns=latest_ns
-                )
+                self._workers.release(job)
             except JobLimitError as error:
-                account.refused()
                 task._error = f"{type(error).__name__}: {error}"
 
     # What it is and did
@@ -429,17 +427,36 @@ class Scheduler:
         return self._workers.dead_letters[0]
 
     def report(self) -> dict[str, Any]:
-        """Return its figures: a row for each task, and one for what was submitted once."""
+        """Return its figures: a row for each task, one for what was submitted once, and one for all cancelled tasks.
+
+        What became of the jobs of tasks that were cancelled is summed up under ``cancelled_tasks``, with how many tasks
+        that were. So of all jobs that were ever ``released`` each is in exactly one count, or waits, or runs.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> clock = cf.SimulatedClock()
+        >>> with cf.scheduler.Scheduler(clock=clock) as scheduler:
+        ...     task = scheduler.task(lambda: None, period="10 ms", budget="1 ms")
+        ...     _ = clock.advance("25 ms")
+        ...     task.cancel()
+        ...     report = scheduler.report()
+        >>> report["tasks"], report["cancelled_tasks"]["tasks"], report["cancelled_tasks"]["completed"]
+        ((), 1, 2)
+        """
         with self._lock:
             tasks = list(self._tasks)
+            cancelled = self._cancelled.report()
+        _, lost = self._workers.dead_letters
         return {
             "name": self._name,
             "workers": len(self._workers.queues),
             "waiting": self._workers.waiting,
             "utilisation": sum(task._times[2] / task._times[0] for task in tasks if task.guaranteed),
             "tasks": tuple(task.report() for task in tasks),
+            "cancelled_tasks": cancelled,
             "once": self._once.report(),
-            "dead_letters_lost": self._workers.dead_letters[1],
+            "dead_letters_lost": lost,
         }
 
     def __repr__(self) -> str:
@@ -490,11 +507,14 @@ class Scheduler:
         return self._workers.close()
 
     def _refuse_when_closed(self) -> None:
+        self._refuse_when_forked()
+        if self._closed:
+            raise ClosedError(f"scheduler '{self._name}' is closed", name=self._name)
+
+    def _refuse_when_forked(self) -> None:
         if self._timers.forked:
             text = f"scheduler '{self._name}' belongs to the process that this one was forked from; make a new one here"
             raise ForkedError(text, name=self._name)
-        if self._closed:
-            raise ClosedError(f"scheduler '{self._name}' is closed", name=self._name)
 
     def __enter__(self) -> Self:
         self.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
     from chronofabric._core.scheduler import ExecutionTime, NativeTask, QueuedJob, Timer
     from chronofabric.scheduler.execution import Scheduler
 
-__all__ = ["Job", "Miss", "MissedJob", "Overrun", "Task", "current_job"]
+__all__ = ["CancelledTasks", "Job", "Miss", "MissedJob", "Overrun", "Task", "current_job"]
 
 Miss = Literal["run", "skip", "dead-letter"]
 Overrun = Literal["report", "demote", "stop"]
+
+_OUTCOMES = ("completed", "skipped", "dead_lettered", "cancelled", "refused")
+"""What a job that was released ends as."""
+_COUNTS = ("released", "missed_ticks", "started", "late_starts", "late_ends", *_OUTCOMES, "overruns", "errors")
 
 CURRENT: ContextVar[Job | None] = ContextVar("chronofabric_job", default=None)
 """The job that runs in a thread."""
@@ -172,7 +177,11 @@ class Task:
         self._scheduler.release(self)
 
     def cancel(self) -> None:
-        """Take it out of the scheduler. A job that runs goes on to its end; its share of the worker is free again."""
+        """Take it out of the scheduler, with its jobs that wait; those count as ``cancelled``.
+
+        A job that runs goes on to its end. The share of the worker is free again. Its counts stay in the total of
+        cancelled tasks in `Scheduler.report`. Calling it again does nothing more.
+        """
         self._scheduler.remove(self)
 
     def learnt_budget(self, *, quantile: float = 0.99, factor: float = 1.2) -> str | None:
@@ -230,6 +239,8 @@ class Task:
         ``dead_lettered``, ``cancelled`` or ``refused`` (as many jobs waited as may). Ticks of the period for which no
         job came are ``missed_ticks``, and not released: those that ``missed`` left out, and, of a task of Python, those
         for which the interpreter was busy for so long that more than 1 024 waited for it, or at the end of the task.
+        How long after it had come a job began is ``start_ns``, with percentiles as in the reports of timers; beyond its
+        ``deadline_ns`` and ``tolerance_ns`` it is one of the ``late_starts``.
         """
         period_ns, deadline_ns, budget_ns = self._times
         return {
@@ -243,6 +254,10 @@ class Task:
             **self._figures(),
         }
 
+    def _counts(self) -> dict[str, int]:
+        figures = self._figures()
+        return {name: figures[name] for name in _COUNTS}
+
     def _figures(self) -> dict[str, Any]:
         """Return what was counted and measured of its jobs, and the ticks of which there are none."""
         figures = self._account.report()
@@ -253,6 +268,38 @@ class Task:
         ended = self._cancelled or self._scheduler.closed
         fired_only = ticks["fired"] - figures["released"] if ended else ticks["coalesced"] + ticks["discarded"]
         return figures | {"missed_ticks": ticks["missed_ticks"] + fired_only}
+
+
+class CancelledTasks:
+    """What became of the jobs of tasks that were cancelled, in one row, however many there were."""
+
+    def __init__(self) -> None:
+        self._total: Counter[str] = Counter()
+        self._running: list[Task] = []
+        """Those whose books are still open, because a job of theirs runs."""
+
+    def add(self, task: Task) -> None:
+        """Add a task that was cancelled."""
+        self._total["tasks"] += 1
+        self._running.append(task)
+        self._close_books()
+
+    def _close_books(self) -> None:
+        running, self._running = self._running, []
+        for task in running:
+            counts = task._counts()
+            if counts["released"] == sum(counts[name] for name in _OUTCOMES):
+                self._total.update(counts)
+            else:
+                self._running.append(task)
+
+    def report(self) -> dict[str, int]:
+        """Return the sums, and of how many ``tasks`` they are."""
+        self._close_books()
+        total = self._total.copy()
+        for task in self._running:
+            total.update(task._counts())
+        return {name: total[name] for name in ("tasks", *_COUNTS)}
 
 
 def _is_number(value: object) -> bool:

@@ -156,11 +156,25 @@ class Workers:
 
     # Jobs
 
-    def push(self, job: Job, worker: int, priority: int, *, best_effort: bool, latest_start_ns: int | None) -> None:
-        """Let a job wait for a worker."""
+    def submit(self, job: Job, worker: int, priority: int, latest_start_ns: int | None) -> None:
+        """Let a job without a task wait for a worker."""
         job._queued = self.queues[worker].push(
-            job, job.deadline_ns, priority=priority, best_effort=best_effort, latest_start=latest_start_ns
+            job, job.deadline_ns, priority=priority, best_effort=True, latest_start=latest_start_ns
         )
+        self._run_soon()
+
+    def release(self, job: Job) -> None:
+        """Let a job wait for the worker of its task."""
+        task = job._task
+        job._queued = task._account.release(self.queues[task._worker], job, job.deadline_ns, task._priority)
+        self._run_soon()
+
+    def take_back(self, task: Task) -> None:
+        """Take out the jobs of a task that wait."""
+        for queue in self.queues:
+            task._account.take_back(queue)
+
+    def _run_soon(self) -> None:
         if self.simulated and not self._runs_soon:
             # After all that comes at this same instant, so that the earliest deadline goes first.
             self._runs_soon = True
@@ -197,7 +211,7 @@ class Workers:
         """Run a job; say whether that is over."""
         task = job._task
         job._started_ns = self.timers.now()
-        late_ns = task._account.begins(job.deadline_ns, job._started_ns)
+        late_ns = task._account.begins(job.arrival_ns, job.deadline_ns, job._started_ns)
         if late_ns is not None:
             self._missed(MissedJob(job, late_ns))
             return True

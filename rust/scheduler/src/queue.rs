@@ -125,6 +125,18 @@ impl<T> DeadlineQueue<T> {
         self.give_back(handle.job)
     }
 
+    /// Takes all jobs out of which something is true, in no order.
+    pub fn cancel_where(&mut self, is_meant: impl Fn(&T) -> bool) -> Vec<T> {
+        let meant = |job: &u32| self.jobs[*job as usize].value.as_ref().is_some_and(&is_meant);
+        let jobs: Vec<u32> = self.heap.iter().map(|entry| entry.job).filter(meant).collect();
+        let mut taken = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            self.remove(self.jobs[job as usize].place as usize);
+            taken.extend(self.give_back(job));
+        }
+        taken
+    }
+
     /// The earliest deadline.
     pub fn next_deadline_ns(&self) -> Option<i64> {
         self.heap.first().map(|entry| deadline_ns(entry.key))
@@ -282,6 +294,7 @@ mod tests {
         Pop,
         PopWhere(usize),
         Cancel(usize),
+        CancelWhere(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -291,6 +304,7 @@ mod tests {
             2 => Just(Step::Pop),
             1 => (1_usize..5).prop_map(Step::PopWhere),
             1 => any::<usize>().prop_map(Step::Cancel),
+            1 => (3_usize..9).prop_map(Step::CancelWhere),
         ]
     }
 
@@ -322,6 +336,14 @@ mod tests {
                         let (handle, number) = handles[which % handles.len()];
                         let place = model.iter().position(|job| job.2 == number);
                         prop_assert_eq!(queue.cancel(handle), place.map(|place| model.remove(place).2));
+                    }
+                    Step::CancelWhere(divisor) => {
+                        let mut cancelled = queue.cancel_where(|job| job % divisor == 0);
+                        cancelled.sort_unstable();
+                        let mut expected: Vec<_> =
+                            model.extract_if(.., |job| job.2 % divisor == 0).map(|job| job.2).collect();
+                        expected.sort_unstable();
+                        prop_assert_eq!(cancelled, expected);
                     }
                     Step::Cancel(_) => {}
                 }

@@ -1,6 +1,6 @@
 //! Jobs by deadline as Python holds them, and the answers of admission.
 
-use super::tasks::NativeJob;
+use super::tasks::{Account, NativeJob};
 use super::{Asked, Service, Timers, refusals, scheduler_error};
 use crate::clock::{instant_ns, source_of};
 use crate::errors;
@@ -23,10 +23,19 @@ const SLICE: Duration = Duration::from_millis(500);
 
 /// A job that waits.
 pub(crate) enum Entry {
-    /// Of Python, whatever it is.
-    Python(Py<PyAny>),
+    /// Of Python, whatever it is, and where it is counted if it is of a task.
+    Python(Py<PyAny>, Option<Arc<Account>>),
     /// Of those that need no interpreter.
     Native(NativeJob),
+}
+
+impl Entry {
+    fn is_of(&self, account: &Arc<Account>) -> bool {
+        match self {
+            Self::Python(_, known) => known.as_ref().is_some_and(|known| Arc::ptr_eq(known, account)),
+            Self::Native(job) => job.is_of(account),
+        }
+    }
 }
 
 /// Those with a guarantee go before all others.
@@ -136,6 +145,16 @@ impl Shared {
         Ok(QueuedJob { queue: Arc::clone(self), handle, band })
     }
 
+    /// Takes out the jobs that are counted in one place; how many.
+    pub(crate) fn take_back(&self, account: &Arc<Account>) -> usize {
+        let mut state = lock(&self.state);
+        let certain = state.guaranteed.cancel_where(|entry| entry.is_of(account));
+        let hopeful = state.best_effort.cancel_where(|job| job.entry.is_of(account));
+        // Dropped without the lock, because their destructors may push.
+        drop(state);
+        certain.len() + hopeful.len()
+    }
+
     /// The most urgent job of Python, after those native ones that are more urgent were done; waits until then, or until
     /// it is closed, for no longer than a slice. Says whether it is closed.
     fn next(&self, mut arrivals: Option<&mut Arrivals>) -> (Option<(i64, Py<PyAny>)>, bool) {
@@ -155,7 +174,7 @@ impl Shared {
                 (popped, state.is_closed())
             };
             match popped {
-                Some((deadline_ns, Entry::Python(job))) => return (Some((deadline_ns, job)), closed),
+                Some((deadline_ns, Entry::Python(job, _))) => return (Some((deadline_ns, job)), closed),
                 Some((_, Entry::Native(job))) => by_ns = job.run(),
                 None if closed || started.elapsed() >= SLICE => return (None, closed),
                 None if by_ns != i64::MAX => by_ns = i64::MAX,
@@ -344,7 +363,7 @@ impl DeadlineQueue {
         }
         let latest_start_ns = latest_start.map(|instant| instant_ns(instant, "latest_start")).transpose()?;
         let band = if best_effort { Band::BestEffort { latest_start_ns } } else { Band::Guaranteed };
-        self.0.push(band, deadline_ns, priority, Entry::Python(job)).map_err(|error| match error {
+        self.0.push(band, deadline_ns, priority, Entry::Python(job, None)).map_err(|error| match error {
             SchedulerError::Closed => errors::exception(py, "ClosedError", "the queue is closed", |_| Ok(())),
             error => scheduler_error(py, &error, &error.to_string()),
         })
@@ -358,7 +377,7 @@ impl DeadlineQueue {
                 (state.pop(i64::MAX, self.0.source.as_ref()), state.closed)
             };
             match popped? {
-                (deadline_ns, Entry::Python(job)) => return Some((deadline_ns, job)),
+                (deadline_ns, Entry::Python(job, _)) => return Some((deadline_ns, job)),
                 (_, Entry::Native(job)) if !closed => {
                     detached(py, || job.run());
                 }

@@ -11,7 +11,7 @@ use super::tally::Tally;
 use super::{Timers, scheduler_error};
 use crate::guard::percentiles;
 use crate::node::lock;
-use chronofabric_bus::Percentiles;
+use chronofabric_bus::{Histogram, Percentiles};
 use chronofabric_clock::TimeSource;
 use chronofabric_scheduler::{ExecutionTime, Firing};
 use pyo3::prelude::*;
@@ -65,12 +65,14 @@ pub(crate) struct Account {
     /// Whether a job without a guarantee that will be late makes room for those that need not be.
     feasible_first: bool,
     counts: Counts,
+    /// How long after they had come jobs began.
+    starts: Histogram,
     learnt: Mutex<ExecutionTime>,
 }
 
 impl Account {
     /// Whether a job that is about to begin does; otherwise how late it is.
-    fn begins(&self, deadline_ns: i64, now_ns: i64) -> Result<(), i64> {
+    fn begins(&self, arrival_ns: i64, deadline_ns: i64, now_ns: i64) -> Result<(), i64> {
         let late_ns = now_ns.saturating_sub(deadline_ns);
         if late_ns > self.tolerance_ns {
             one_more(&self.counts.late_starts);
@@ -87,6 +89,7 @@ impl Account {
             }
         }
         one_more(&self.counts.started);
+        self.starts.record(now_ns.saturating_sub(arrival_ns));
         Ok(())
     }
 
@@ -147,8 +150,9 @@ impl JobAccount {
         };
         let guaranteed = AtomicBool::new(guaranteed);
         let learnt = Mutex::new(ExecutionTime::new(HALF_LIFE));
-        let counts = Counts::default();
-        let account = Account { tolerance_ns, budget_ns, on_miss, demotes, guaranteed, feasible_first, counts, learnt };
+        let (counts, starts) = (Counts::default(), Histogram::default());
+        let account =
+            Account { tolerance_ns, budget_ns, on_miss, demotes, guaranteed, feasible_first, counts, starts, learnt };
         Self(Arc::new(account))
     }
 
@@ -157,14 +161,32 @@ impl JobAccount {
         one_more(&self.0.counts.released);
     }
 
+    /// Lets a job of Python come to a queue; one that finds no room is counted too.
+    fn release(
+        &self,
+        py: Python<'_>,
+        queue: &DeadlineQueue,
+        job: Py<PyAny>,
+        deadline_ns: i64,
+        priority: u8,
+    ) -> PyResult<QueuedJob> {
+        one_more(&self.0.counts.released);
+        let entry = Entry::Python(job, Some(Arc::clone(&self.0)));
+        queue.shared().push(self.0.band(deadline_ns), deadline_ns, priority, entry).map_err(|error| {
+            one_more(&self.0.counts.refused);
+            scheduler_error(py, &error, &error.to_string())
+        })
+    }
+
+    /// Takes back its jobs that wait in a queue.
+    fn take_back(&self, queue: &DeadlineQueue) {
+        let taken = queue.shared().take_back(&self.0);
+        self.0.counts.cancelled.fetch_add(taken as u64, Ordering::Relaxed);
+    }
+
     /// Takes note of a job that was taken back.
     fn cancelled(&self) {
         one_more(&self.0.counts.cancelled);
-    }
-
-    /// Takes note of a job that found no room.
-    fn refused(&self) {
-        one_more(&self.0.counts.refused);
     }
 
     /// Takes note of a job, or a handler, that failed.
@@ -173,21 +195,13 @@ impl JobAccount {
     }
 
     /// Takes note of a job that is about to begin; how late it is where it does not run.
-    fn begins(&self, deadline_ns: i64, now_ns: i64) -> Option<i64> {
-        self.0.begins(deadline_ns, now_ns).err()
+    fn begins(&self, arrival_ns: i64, deadline_ns: i64, now_ns: i64) -> Option<i64> {
+        self.0.begins(arrival_ns, deadline_ns, now_ns).err()
     }
 
     /// Takes note of the end of a job; whether it took longer than its budget.
     fn ended(&self, deadline_ns: i64, started_ns: i64, ended_ns: i64) -> bool {
         self.0.ended(deadline_ns, started_ns, ended_ns)
-    }
-
-    /// By when a job without a guarantee has to begin to be done in time, where that matters.
-    fn latest_start_ns(&self, deadline_ns: i64) -> Option<i64> {
-        match self.0.band(deadline_ns) {
-            Band::BestEffort { latest_start_ns } => latest_start_ns,
-            Band::Guaranteed => None,
-        }
     }
 
     /// Whether its task was admitted.
@@ -212,7 +226,7 @@ impl JobAccount {
         lock(&self.0.learnt).observations()
     }
 
-    /// The counts, and how long jobs took.
+    /// The counts, how long after they had come jobs began, and how long they took.
     fn report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let report = PyDict::new(py);
         let counts = &self.0.counts;
@@ -231,6 +245,7 @@ impl JobAccount {
         ] {
             report.set_item(name, count.load(Ordering::Relaxed))?;
         }
+        report.set_item("start_ns", percentiles(py, &self.0.starts.percentiles())?)?;
         report.set_item("execution_ns", percentiles(py, &summary(&lock(&self.0.learnt)))?)?;
         Ok(report)
     }
@@ -306,13 +321,23 @@ impl NativeJob {
         self.arrival_ns
     }
 
+    /// Whether it is counted there.
+    pub(crate) fn is_of(&self, account: &Arc<Account>) -> bool {
+        Arc::ptr_eq(&self.jobs.account, account)
+    }
+
     /// Does it, or what is to be done where it comes too late; in the thread of its worker, without the interpreter. Says
     /// when that was done.
     pub(crate) fn run(self) -> i64 {
         let NativeJobs { native, account, source, missed, .. } = &*self.jobs;
         let started_ns = source.now_ns();
+        if self.jobs.cancelled.load(Ordering::Relaxed) {
+            // It was on its way to the queue when those that waited there were taken back.
+            one_more(&account.counts.cancelled);
+            return started_ns;
+        }
         let firing = Firing { due_ns: self.arrival_ns, now_ns: started_ns, missed: 0 };
-        if account.begins(self.deadline_ns, started_ns).is_err() {
+        if account.begins(self.arrival_ns, self.deadline_ns, started_ns).is_err() {
             if let Some((waiting, tally)) = missed {
                 waiting.hand_over(tally, account.tolerance_ns, firing);
             }
@@ -382,7 +407,7 @@ impl NativeTask {
         self.0.native.act(Firing { due_ns, now_ns, missed: 0 })
     }
 
-    /// Lets no more jobs come.
+    /// Lets no more jobs come, and none begin.
     fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Relaxed);
     }

@@ -240,6 +240,15 @@ def test_a_sporadic_job_that_comes_too_soon_counts_as_coming_when_it_may(clock, 
     assert done == [5, 15]
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_a_periodic_task_is_not_released_besides(clock, scheduler, native):
+    task = scheduler.task(cf.Flag() if native else print, period="10 ms", budget="1 ms", name="control")
+    with pytest.raises(cf.ArgumentError, match=r"task 'control' is periodic.*kind='sporadic'") as caught:
+        task.release()
+    assert (caught.value.argument, caught.value.value) == ("kind", "periodic")
+    assert task.report()["released"] == 0
+
+
 # Misses and overruns
 
 

@@ -143,5 +143,7 @@ def test_s123_a_job_that_comes_too_soon_counts_as_coming_when_it_may(clock):
         task = scheduler.task(lambda: seen.append(clock.now() - START_NS), period="10 ms", budget=1e-3, kind="sporadic")
         task.release()
         task.release()
+        with pytest.raises(cf.ArgumentError, match="periodic"):
+            scheduler.task(print, period="1 h", budget="1 ms").release()
         clock.advance("30 ms")
     assert seen == [0, 10 * MS]

@@ -165,7 +165,8 @@ class Scheduler:
         deadline
             By when a job should be done, from its arrival; by default the period, and at most that.
         kind
-            ``"periodic"``: jobs come by themselves while the scheduler runs. ``"sporadic"``: by `Task.release`.
+            ``"periodic"``: jobs come by themselves while the scheduler runs. ``"sporadic"``: by `Task.release`, at most
+            one a period; one that is released sooner comes when the period is over.
         missed
             What becomes of ticks of the period whose time has passed, as for `Timers.every`: ``"catch-up"`` has a job
             come for each of them; ``"skip"`` leaves them out and counts them in ``missed_ticks``; ``"delay"`` moves
@@ -367,6 +368,10 @@ class Scheduler:
 
     def release(self, task: Task) -> None:
         """Let one job of a sporadic task come; `Task.release` does this."""
+        if task._timer is not None:
+            hint = "its jobs come by themselves; make the task with kind='sporadic', or give single jobs to `submit`"
+            text = f"task '{task.name}' is periodic and cannot be released; {hint}"
+            raise ArgumentError(text, argument="kind", value="periodic", hint=hint)
         with self._lock:
             self._refuse_when_closed()
             if task._cancelled:

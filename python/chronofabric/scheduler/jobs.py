@@ -166,11 +166,14 @@ class Task:
     def release(self) -> None:
         """Let one job of a sporadic task come.
 
-        One that comes sooner after the one before than the period counts as coming when it may: the guarantees of the
-        others hold whatever this one does.
+        One that comes sooner after the one before than the period counts as coming when it may: it comes then, and not
+        before, so that the guarantees of all hold however often this is called. Several wait for one another like that;
+        only what has come is ``released``.
 
         Raises
         ------
+        ArgumentError
+            The task is periodic: a job more than one a period would break the guarantees.
         ClosedError
             The scheduler is closed, or the task was cancelled.
         """

@@ -1,11 +1,10 @@
-"""Execution by deadline: the order of jobs, what is admitted, and what becomes of late and of long ones."""
+"""Execution by deadline: the order of jobs, and what becomes of late and of long ones."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import math
-import os
 import sys
 import threading
 import weakref
@@ -22,12 +21,6 @@ from tests.subprocesses import run_python
 
 MS = 1_000_000
 OUTCOMES = ("completed", "skipped", "dead_lettered", "cancelled", "refused")
-
-
-@pytest.fixture
-def scheduler(clock):
-    with Scheduler(clock=clock, tolerance=0) as scheduler:
-        yield scheduler
 
 
 def work(clock, duration, done=None):
@@ -96,33 +89,7 @@ def test_a_job_that_waits_is_cancelled_and_one_that_runs_is_asked_to_stop(clock,
     assert scheduler.report()["once"]["cancelled"] == 1
 
 
-# Admission
-
-
-def test_what_fits_is_admitted_and_what_does_not_is_refused_with_its_reason(scheduler):
-    scheduler.task(print, period="10 ms", budget="5 ms", name="fast")
-    with pytest.raises(cf.AdmissionError, match="task 'slow' breaks it") as caught:
-        scheduler.task(print, period="100 ms", budget="20 ms", name="slow")
-    answer = caught.value.answer
-    assert (answer.task, answer.interval_ns, answer.demand_ns) == ("slow", 10 * MS, 5 * MS)
-    assert answer.blocking_ns == 20 * MS - 1
-    assert scheduler.would_admit(period="100 ms", budget=answer.budget_fits_ns / 1e9).admitted
-    assert [row["name"] for row in scheduler.report()["tasks"]] == ["fast"]
-
-
-def test_a_set_that_asks_for_more_than_there_is_is_refused(scheduler):
-    scheduler.task(print, period="10 ms", budget="6 ms")
-    answer = scheduler.would_admit(period="10 ms", budget="6 ms")
-    assert not answer.admitted
-    assert answer.utilisation == pytest.approx(1.2)
-    assert answer.budget_fits_ns == 4 * MS
-
-
-def test_several_workers_admit_more(clock):
-    with Scheduler(clock=clock, workers=2) as scheduler:
-        for _ in range(2):
-            scheduler.task(print, period="10 ms", budget="6 ms")
-        assert not scheduler.would_admit(period="10 ms", budget="6 ms").admitted
+# Tasks
 
 
 def test_a_cancelled_task_gives_its_share_back(clock, scheduler):
@@ -586,141 +553,7 @@ def test_a_latest_start_needs_best_effort_and_a_clock(clock):
         assert len(queue) == 0
 
 
-# Threads, and the end
-
-
-def test_jobs_run_in_the_threads_of_the_workers():
-    names, done = set(), threading.Event()
-
-    def run():
-        names.add(threading.current_thread().name)
-        done.set()
-
-    with Scheduler("plant") as scheduler:
-        scheduler.task(run, period="1 ms", budget="500 us")
-        assert done.wait(20)
-    assert names == {"chronofabric-plant-0"}
-
-
-def test_closing_says_what_waited_and_refuses_what_comes_after():
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold():
-        entered.set()
-        leave.wait(20)
-
-    scheduler = Scheduler()
-    scheduler.start()
-    scheduler.submit(hold, deadline="1 s")
-    assert entered.wait(20)
-    waits = scheduler.submit(print, deadline="1 s")
-    closing = threading.Thread(target=lambda: closed.append(scheduler.close()))
-    closed: list[int] = []
-    closing.start()
-    while not scheduler.closed:
-        threading.Event().wait(0.001)
-    leave.set()
-    closing.join(20)
-    assert closed == [1]
-    assert scheduler.close() == 0
-    assert waits.cancel()
-    for refused in (scheduler.start, lambda: scheduler.submit(print, deadline=1)):
-        with pytest.raises(cf.ClosedError):
-            refused()
-
-
-def threads_of(name):
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(f"chronofabric-{name}")]
-
-
-@pytest.mark.parametrize("native", [False, True])
-def test_a_running_scheduler_that_nobody_refers_to_is_collected_and_its_threads_end(native):
-    done, flag = threading.Event(), cf.Flag()
-
-    def begin():
-        scheduler = Scheduler("dropped", workers=2)
-        scheduler.start()
-        do = flag if native else done.set
-        scheduler.task(do, period="2 ms", budget="500 us", on_miss="dead-letter")
-        return weakref.ref(scheduler)
-
-    known = begin()
-    assert flag.wait("20 s") if native else done.wait(20)
-    until(lambda: gc.collect() >= 0 and known() is None)
-    until(lambda: threads_of("dropped") == [])
-    count = flag.count
-    threading.Event().wait(0.01)
-    assert flag.count == count
-
-
-def test_what_waits_when_a_scheduler_is_dropped_still_runs():
-    entered, leave, ran, flag = threading.Event(), threading.Event(), threading.Event(), cf.Flag()
-
-    def hold():
-        entered.set()
-        leave.wait(20)
-
-    def begin():
-        scheduler = Scheduler("left")
-        scheduler.start()
-        scheduler.submit(hold, deadline="1 s")
-        scheduler.submit(ran.set, deadline="2 s")
-        scheduler.submit(flag, deadline="3 s")
-        return weakref.ref(scheduler)
-
-    known = begin()
-    assert entered.wait(20)
-    gc.collect()
-    assert known() is not None
-    leave.set()
-    until(lambda: gc.collect() >= 0 and known() is None)
-    until(lambda: threads_of("left") == [])
-    assert ran.is_set()
-    assert flag.count == 1
-
-
-def test_a_task_keeps_its_scheduler():
-    flag = cf.Flag()
-
-    def begin():
-        scheduler = Scheduler().__enter__()
-        return scheduler.task(flag, period="10 ms", budget="1 ms", kind="sporadic"), weakref.ref(scheduler)
-
-    task, known = begin()
-    gc.collect()
-    task.release()
-    assert flag.wait("20 s")
-    scheduler = known()
-    assert scheduler is not None
-    assert scheduler.close() == 0
-
-
-def test_schedulers_end_with_the_interpreter():
-    code = """
-        import chronofabric as cf
-        scheduler = cf.scheduler.Scheduler(workers=2).__enter__()
-        scheduler.task(lambda: None, period="1 ms", budget="100 us")
-        print("end")
-    """
-    assert run_python(code).stdout == "end\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
-def test_a_forked_child_is_told_whose_scheduler_it_is():
-    code = """
-        import os, warnings
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import chronofabric as cf
-        scheduler = cf.scheduler.Scheduler().__enter__()
-        if (child := os.fork()) == 0:
-            try:
-                scheduler.submit(print, deadline=1)
-            except cf.ForkedError:
-                scheduler.close()
-                os._exit(3)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    """
-    assert run_python(code).stdout == "3\n"
+# What cannot be
 
 
 @pytest.mark.parametrize(

@@ -392,5 +392,10 @@ class NativeTask:
     def cancel(self) -> None:
         """Let no more jobs come, and none begin."""
 
-def admission(tasks: list[tuple[int, int, int]], workers: int, reserved_ns: int) -> dict[str, Any]:
-    """Say whether tasks of ``(period_ns, deadline_ns, budget_ns)`` fit on some workers, and why."""
+def admission(
+    tasks: list[tuple[int, int, int]], worker_of: list[int], workers: int, reserved_ns: int
+) -> dict[str, Any]:
+    """Say whether one more task fits on some workers, and why.
+
+    Tasks are ``(period_ns, deadline_ns, budget_ns)``, the last of them new; the others are on the workers that are given.
+    """

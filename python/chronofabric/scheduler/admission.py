@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -23,7 +24,8 @@ class Admission(NamedTuple):
 
     For sporadic tasks, and periodic ones of unknown phase, on one worker the answer is exact: George, Rivierre and
     Spuri, INRIA report 2966, 1996; with deadlines equal to periods it is that of Jeffay, Stanat and Martel, RTSS 1991.
-    On several workers tasks are divided among them, which is sufficient, not necessary.
+    On several workers a task is put on one beside those that are there, or all are divided among them anew, which is
+    sufficient, not necessary.
 
     Examples
     --------
@@ -33,41 +35,62 @@ class Admission(NamedTuple):
     >>> answer = scheduler.would_admit(period="100 ms", budget="20 ms")
     >>> answer.admitted, answer.budget_fits_ns
     (False, 5000001)
+    >>> print(answer.reason.partition(";")[0])
+    within 10000000 ns there may be 5000000 ns to do, after 19999999 ns of a job of the new task that cannot be interrupted
     """
 
     admitted: bool
     """Whether every deadline is kept, as long as no job takes longer than its budget."""
     utilisation: float
-    """The share of one worker that all tasks take together."""
+    """The share of one worker that all tasks take together; on two workers there is room for up to 2."""
     reason: str
     """Why, in words."""
     blocking_ns: int
     """The longest that a job waits for one that began before it and is not interrupted."""
     task: str | None
-    """The task that breaks it."""
+    """The task that breaks it; one that was admitted before, where it is its job that blocks the new one."""
     interval_ns: int | None
     """The shortest interval in which more has to be done than it is long."""
     demand_ns: int | None
     """What has to be done within it."""
     budget_fits_ns: int | None
-    """The longest budget with which the task that breaks it would fit; None if none would."""
+    """The longest budget with which the new task would fit beside those that were admitted; None if none would.
+
+    One nanosecond more does not fit. On several workers a still longer one may, because the tasks are divided anew.
+    """
 
 
-def judge(tasks: Sequence[tuple[str, Times]], workers: int, reserved_ns: int) -> tuple[Admission, list[int]]:
-    """Say whether tasks fit on some workers, and, where they do, on which worker each is."""
-    answer = _scheduler.admission([times for _, times in tasks], workers, reserved_ns)
+def judge(
+    known: Sequence[tuple[str, Times, int]], name: str | None, times: Times, workers: int, reserved_ns: int
+) -> tuple[Admission, list[int]]:
+    """Say whether one more task fits on some workers, and, where it does, on which worker each is.
+
+    Parameters
+    ----------
+    known
+        The tasks that were admitted: their names, their times, and on which workers they are.
+    name, times
+        Those of the new task; it may have no name yet.
+    workers
+        How many there are.
+    reserved_ns
+        How long other jobs may take.
+    """
+    tasks = [*(times for _, times, _ in known), times]
+    answer = _scheduler.admission(tasks, [worker for _, _, worker in known], workers, reserved_ns)
+    names = [*(name for name, _, _ in known), name]
+
+    def called(number: int) -> str:
+        return "the new task" if names[number] is None else f"task '{names[number]}'"
+
     breaks = answer.get("task")
-    reason = answer["reason"]
-    name = None
-    if breaks is not None:
-        name = tasks[breaks][0]
-        reason = reason.replace(f"task {breaks}", f"task '{name}'")
+    reason = re.sub(r"task (\d+)", lambda found: called(int(found[1])), answer["reason"])
     admission = Admission(
         admitted=answer["admitted"],
         utilisation=answer["utilisation"],
         reason=reason,
         blocking_ns=answer.get("blocking_ns", 0),
-        task=name,
+        task=None if breaks is None else names[breaks] or "the new task",
         interval_ns=answer.get("interval_ns"),
         demand_ns=answer.get("demand_ns"),
         budget_fits_ns=answer.get("budget_fits_ns"),

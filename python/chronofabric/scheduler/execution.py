@@ -251,15 +251,15 @@ class Scheduler:
         """
         times = times_of(period, deadline, budget)
         with self._lock:
-            return self._judge("the new task", times)[0]
+            return self._judge(None, times)[0]
 
     def _guaranteed(self) -> list[Task]:
         return [task for task in self._tasks if task.guaranteed]
 
-    def _judge(self, name: str, times: Times) -> tuple[Admission, list[int]]:
-        """Judge the tasks with a guarantee and one more."""
-        known = [(task.name, task._times) for task in self._guaranteed()]
-        return judge([*known, (name, times)], len(self._workers.queues), self._reserved_ns)
+    def _judge(self, name: str | None, times: Times) -> tuple[Admission, list[int]]:
+        """Judge one more task beside those with a guarantee."""
+        known = [(task.name, task._times, task._worker) for task in self._guaranteed()]
+        return judge(known, name, times, len(self._workers.queues), self._reserved_ns)
 
     def _work_of(self, function: object, name: str | None) -> Work:
         work = work_of(function, name)

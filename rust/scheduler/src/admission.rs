@@ -18,8 +18,9 @@
 //! deadline, beyond which nobody blocks, and, where deadlines are shorter than periods, the point from which the utilisation
 //! alone decides. Where that would be more than [`POINTS_MAX`] points, the set is refused, and says so.
 //!
-//! On several workers a set is divided: each task, the ones of high utilisation first, goes to the first worker on which it
-//! fits. That is sufficient, not necessary.
+//! On several workers one more task goes to the first worker on which it fits beside those that are there; where there is
+//! none, the set is divided anew: each task, the ones of high utilisation first, goes to the first worker on which it fits.
+//! That is sufficient, not necessary.
 
 use std::fmt;
 
@@ -58,16 +59,25 @@ pub struct Fit {
     pub tightest: Option<(u64, u64)>,
 }
 
-/// Why a set does not fit.
+/// Why a set does not fit with its last task, the one that is asked about.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Misfit {
-    /// The share of the worker that all tasks would take together.
+    /// The share of one worker that all tasks would take together, on however many they are.
     pub utilisation: f64,
+    /// How many workers there are.
+    pub workers: usize,
+    /// The share that would be taken of the worker that has most room, on which the cause was found.
+    pub worker_utilisation: f64,
     /// What breaks.
     pub cause: Cause,
-    /// The task that breaks it.
+    /// How long a job that began before may block others there.
+    pub blocking_ns: u64,
+    /// The task that breaks it: the one that blocks, where one does.
     pub task: usize,
-    /// The longest budget with which this task would fit, if it can at all.
+    /// The task that is asked about.
+    pub asked: usize,
+    /// The longest budget with which the task that is asked about would fit, if it can at all. On several workers a longer
+    /// one may fit again; one nanosecond more does not.
     pub budget_fits_ns: Option<u64>,
 }
 
@@ -76,14 +86,14 @@ pub struct Misfit {
 pub enum Cause {
     /// All together ask for more than there is.
     Utilisation,
-    /// In an interval more has to be done than it is long.
+    /// In an interval more has to be done than it is long, with what blocks it.
     Demand {
         /// How long it is.
         interval_ns: u64,
         /// What has to be done within it.
         demand_ns: u64,
-        /// How long a job that began before may still block it.
-        blocking_ns: u64,
+        /// The task that blocks it; none where nothing does, or what is reserved for jobs outside of the set.
+        blocker: Option<usize>,
     },
     /// There is too much to look at.
     Intricate,
@@ -91,24 +101,40 @@ pub enum Cause {
 
 impl fmt::Display for Misfit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (task, percent) = (self.task, self.utilisation * 100.0);
-        match self.cause {
-            Cause::Utilisation => {
-                write!(formatter, "the tasks take {percent:.1} % of a worker; the last is task {task}")?
-            }
-            Cause::Demand { interval_ns, demand_ns, blocking_ns } => write!(
-                formatter,
-                "within {interval_ns} ns there may be {demand_ns} ns to do, after {blocking_ns} ns of a job that cannot be \
-                 interrupted; task {task} breaks it (utilisation {percent:.1} %)"
-            )?,
-            Cause::Intricate => write!(
-                formatter,
-                "at a utilisation of {percent:.2} % more than {POINTS_MAX} instants would have to be looked at"
-            )?,
+        let Self { workers, blocking_ns, task, asked, .. } = *self;
+        let (percent, of_worker) = (self.utilisation * 100.0, self.worker_utilisation * 100.0);
+        if workers > 1 {
+            write!(formatter, "none of {workers} workers has room; on the one with most ")?;
         }
+        match self.cause {
+            Cause::Utilisation => write!(formatter, "the tasks would take {of_worker:.1} % of its time")?,
+            Cause::Demand { interval_ns, demand_ns, blocker } => {
+                write!(formatter, "within {interval_ns} ns there may be {demand_ns} ns to do")?;
+                match blocker {
+                    Some(blocker) => write!(
+                        formatter,
+                        ", after {blocking_ns} ns of a job of task {blocker} that cannot be interrupted"
+                    )?,
+                    None if blocking_ns > 0 => write!(
+                        formatter,
+                        ", after {blocking_ns} ns of a job without a guarantee, for which that is reserved"
+                    )?,
+                    None => {}
+                }
+                write!(formatter, "; task {task} breaks it")?;
+            }
+            Cause::Intricate => write!(formatter, "more than {POINTS_MAX} instants would have to be looked at")?,
+        }
+        write!(formatter, " (utilisation of all tasks together: {percent:.1} % of one worker)")?;
         match self.budget_fits_ns {
-            Some(budget_ns) => write!(formatter, ": it fits with a budget of {budget_ns} ns"),
-            None => write!(formatter, ": no budget of it fits; give it a longer period or deadline, or another worker"),
+            Some(budget_ns) => write!(formatter, ": task {asked} fits with a budget of {budget_ns} ns"),
+            None if self.cause == Cause::Intricate => {
+                write!(formatter, ": give task {asked} a shorter budget, or a deadline as long as its period")
+            }
+            None => write!(
+                formatter,
+                ": no budget of task {asked} fits; give it a longer period or deadline, or another worker"
+            ),
         }
     }
 }
@@ -125,79 +151,143 @@ impl fmt::Display for Misfit {
 /// let longer = TaskTimes { budget_ns: 7, ..slow };
 /// let misfit = fits(&[fast, longer], 0).unwrap_err();
 /// assert_eq!((misfit.task, misfit.budget_fits_ns), (1, Some(6)));
+/// // The one that is asked about is the last, whichever breaks it.
+/// let misfit = fits(&[longer, fast], 0).unwrap_err();
+/// assert_eq!((misfit.task, misfit.budget_fits_ns), (0, Some(4)));
 /// ```
 ///
 /// # Errors
 ///
-/// [`Misfit`], which says what would fit.
+/// [`Misfit`], which says with what budget the last of them would fit.
 pub fn fits(tasks: &[TaskTimes], reserved_ns: u64) -> Result<Fit, Misfit> {
-    judge(tasks, reserved_ns).map_err(|(cause, task)| {
-        let mut changed = tasks.to_vec();
-        let mut fits_with = |budget_ns| {
-            changed[task].budget_ns = budget_ns;
-            judge(&changed, reserved_ns).is_ok()
-        };
-        // What fits with a budget fits with a shorter one.
-        let (mut fits_ns, mut breaks_ns) = (0, tasks[task].budget_ns);
-        while breaks_ns - fits_ns > 1 && cause != Cause::Intricate {
-            let middle_ns = fits_ns + (breaks_ns - fits_ns) / 2;
-            if fits_with(middle_ns) {
-                fits_ns = middle_ns;
-            } else {
-                breaks_ns = middle_ns;
-            }
-        }
-        Misfit { utilisation: utilisation(tasks), cause, task, budget_fits_ns: (fits_ns > 0).then_some(fits_ns) }
+    judge(tasks, reserved_ns).map_err(|broken| {
+        let fits_with = |changed: &[TaskTimes]| judge(changed, reserved_ns).is_ok();
+        let numbers: Vec<usize> = (0..tasks.len()).collect();
+        broken.misfit(tasks, &numbers, tasks, 1, fits_with)
     })
 }
 
-/// Divides tasks among workers: for each the number of its worker.
+/// Whether one more task fits beside those that are on some workers already; for each the number of its worker from then on.
+/// The last of `tasks` is the new one; `worker_of` says where the others are.
 ///
 /// # Errors
 ///
-/// [`Misfit`] of the first task that fits on none, on the worker on which it has most room, with its number in `tasks`.
-pub fn divide(tasks: &[TaskTimes], workers: usize, reserved_ns: u64) -> Result<Vec<usize>, Misfit> {
+/// [`Misfit`] on the worker that has most room.
+pub fn admit(tasks: &[TaskTimes], worker_of: &[usize], workers: usize, reserved_ns: u64) -> Result<Vec<usize>, Misfit> {
+    let workers = workers.max(1);
+    let Some(new) = tasks.len().checked_sub(1) else { return Ok(Vec::new()) };
+    let on: Vec<Vec<usize>> = (0..workers)
+        .map(|worker| (0..new).filter(|task| worker_of.get(*task) == Some(&worker)).chain([new]).collect())
+        .collect();
+    let members = |worker: usize, tasks: &[TaskTimes]| on[worker].iter().map(|task| tasks[*task]).collect::<Vec<_>>();
+    let beside = |tasks: &[TaskTimes]| (0..workers).find(|worker| judge(&members(*worker, tasks), reserved_ns).is_ok());
+    if let Some(worker) = beside(tasks) {
+        return Ok(worker_of.iter().copied().take(new).chain([worker]).collect());
+    }
+    if let Some(divided) = divide(tasks, workers, reserved_ns) {
+        return Ok(divided);
+    }
+    let most_room =
+        (0..workers).min_by(|a, b| utilisation(&members(*a, tasks)).total_cmp(&utilisation(&members(*b, tasks))));
+    let worker = most_room.unwrap_or(0);
+    let here = members(worker, tasks);
+    match judge(&here, reserved_ns) {
+        // It was judged before, and does not.
+        Ok(_) => Ok(worker_of.iter().copied().take(new).chain([worker]).collect()),
+        Err(broken) => Err(broken.misfit(tasks, &on[worker], &here, workers, |changed| {
+            beside(changed).is_some() || divide(changed, workers, reserved_ns).is_some()
+        })),
+    }
+}
+
+/// Divides tasks among workers, the ones of high utilisation first: for each the number of its worker, where all fit.
+pub fn divide(tasks: &[TaskTimes], workers: usize, reserved_ns: u64) -> Option<Vec<usize>> {
     let mut order: Vec<usize> = (0..tasks.len()).collect();
     order.sort_by(|a, b| tasks[*b].utilisation().total_cmp(&tasks[*a].utilisation()));
     let mut on = vec![Vec::new(); workers.max(1)];
     let mut worker_of = vec![0; tasks.len()];
     for task in order {
-        let mut best: Option<Misfit> = None;
-        let found = on.iter_mut().enumerate().find_map(|(worker, members): (usize, &mut Vec<TaskTimes>)| {
+        worker_of[task] = on.iter_mut().position(|members: &mut Vec<TaskTimes>| {
             members.push(tasks[task]);
-            match fits(members, reserved_ns) {
-                Ok(_) => Some(worker),
-                Err(misfit) => {
-                    members.pop();
-                    let misfit = Misfit { task, ..misfit };
-                    if best.is_none_or(|best| misfit.utilisation < best.utilisation) {
-                        best = Some(misfit);
-                    }
-                    None
-                }
+            let fits = judge(members, reserved_ns).is_ok();
+            if !fits {
+                members.pop();
             }
-        });
-        match (found, best) {
-            (Some(worker), _) => worker_of[task] = worker,
-            (None, Some(misfit)) => return Err(misfit),
-            (None, None) => {}
+            fits
+        })?;
+    }
+    Some(worker_of)
+}
+
+/// What a set breaks on one worker.
+struct Broken {
+    cause: Cause,
+    /// The task that breaks it, as those that the worker has are numbered.
+    task: usize,
+    blocking_ns: u64,
+}
+
+impl Broken {
+    /// What breaks with the last of all tasks, and what budget of it would not: `numbers` are those of the tasks `here`, on
+    /// the worker where it was found.
+    fn misfit(
+        self,
+        tasks: &[TaskTimes],
+        numbers: &[usize],
+        here: &[TaskTimes],
+        workers: usize,
+        fits: impl Fn(&[TaskTimes]) -> bool,
+    ) -> Misfit {
+        let asked = tasks.len() - 1;
+        let mut changed = tasks.to_vec();
+        // Beside others that stay where they are, what fits with a budget fits with a shorter one.
+        let (mut fits_ns, mut breaks_ns) = (0, tasks[asked].budget_ns);
+        while breaks_ns - fits_ns > 1 && self.cause != Cause::Intricate {
+            let middle_ns = fits_ns + (breaks_ns - fits_ns) / 2;
+            changed[asked].budget_ns = middle_ns;
+            if fits(&changed) {
+                fits_ns = middle_ns;
+            } else {
+                breaks_ns = middle_ns;
+            }
+        }
+        let cause = match self.cause {
+            Cause::Demand { interval_ns, demand_ns, blocker } => {
+                Cause::Demand { interval_ns, demand_ns, blocker: blocker.map(|task| numbers[task]) }
+            }
+            cause => cause,
+        };
+        Misfit {
+            utilisation: utilisation(tasks),
+            workers,
+            worker_utilisation: utilisation(here),
+            cause,
+            blocking_ns: self.blocking_ns,
+            task: numbers[self.task],
+            asked,
+            budget_fits_ns: (fits_ns > 0).then_some(fits_ns),
         }
     }
-    Ok(worker_of)
 }
 
 fn utilisation(tasks: &[TaskTimes]) -> f64 {
     tasks.iter().map(TaskTimes::utilisation).sum()
 }
 
-fn judge(tasks: &[TaskTimes], reserved_ns: u64) -> Result<Fit, (Cause, usize)> {
+fn judge(tasks: &[TaskTimes], reserved_ns: u64) -> Result<Fit, Broken> {
     let utilisation = utilisation(tasks);
+    let broken = |cause| {
+        let shortest_ns = tasks.iter().map(|task| task.deadline_ns).min();
+        let blockers = tasks.iter().filter(|task| Some(task.deadline_ns) > shortest_ns).map(|task| task.budget_ns);
+        let blocking_ns = blockers.max().unwrap_or(0).max(reserved_ns).saturating_sub(1);
+        Broken { cause, task: tasks.len() - 1, blocking_ns }
+    };
     if utilisation > 1.0 + ROUNDING {
-        return Err((Cause::Utilisation, tasks.len() - 1));
+        return Err(broken(Cause::Utilisation));
     }
     let mut fit = Fit { utilisation, blocking_ns: reserved_ns.saturating_sub(1), tightest: None };
     let Some(bound_ns) = bound_ns(tasks, utilisation, reserved_ns) else {
-        return Err((Cause::Intricate, tasks.len() - 1));
+        return Err(broken(Cause::Intricate));
     };
     // Whoever blocks within an interval has a deadline beyond it: the longest budget among those, from the back.
     let mut by_deadline: Vec<usize> = (0..tasks.len()).collect();
@@ -225,8 +315,10 @@ fn judge(tasks: &[TaskTimes], reserved_ns: u64) -> Result<Fit, (Cause, usize)> {
         let blocking_ns = budget_ns.max(reserved_ns).saturating_sub(1);
         if demand_ns + u128::from(blocking_ns) > u128::from(interval_ns) {
             let demand_ns = u64::try_from(demand_ns).unwrap_or(u64::MAX);
-            let task = blocker.filter(|_| budget_ns > 1).unwrap_or(newest);
-            return Err((Cause::Demand { interval_ns, demand_ns, blocking_ns }, task));
+            // One of a nanosecond blocks nobody, and what is reserved may block for longer.
+            let blocker = blocker.filter(|_| budget_ns > 1 && budget_ns >= reserved_ns);
+            let cause = Cause::Demand { interval_ns, demand_ns, blocker };
+            return Err(Broken { cause, task: blocker.unwrap_or(newest), blocking_ns });
         }
         fit.blocking_ns = fit.blocking_ns.max(blocking_ns);
         let left_ns = interval_ns - demand_ns as u64 - blocking_ns;
@@ -234,7 +326,7 @@ fn judge(tasks: &[TaskTimes], reserved_ns: u64) -> Result<Fit, (Cause, usize)> {
             fit.tightest = Some((interval_ns, left_ns));
         }
     }
-    Err((Cause::Intricate, tasks.len() - 1))
+    Err(broken(Cause::Intricate))
 }
 
 /// Up to where intervals have to be looked at: beyond, the utilisation alone decides.
@@ -321,6 +413,13 @@ mod tests {
         prop::collection::vec(one, 1..5)
     }
 
+    fn all_fit(tasks: &[TaskTimes], worker_of: &[usize], workers: usize) -> bool {
+        let here = |worker| tasks.iter().zip(worker_of).filter(move |(_, on)| **on == worker).map(|(task, _)| *task);
+        worker_of.len() == tasks.len()
+            && worker_of.iter().all(|worker| *worker < workers)
+            && (0..workers).all(|worker| fits(&here(worker).collect::<Vec<_>>(), 0).is_ok())
+    }
+
     proptest! {
         #[test]
         fn with_deadlines_equal_to_periods_it_is_the_condition_of_jeffay(tasks in set(false)) {
@@ -334,28 +433,59 @@ mod tests {
         }
 
         #[test]
-        fn what_would_fit_fits_and_one_nanosecond_more_does_not(tasks in set(true)) {
-            if let Err(misfit) = fits(&tasks, 0)
-                && let Some(budget_ns) = misfit.budget_fits_ns
+        fn with_the_budget_that_is_named_it_fits_and_with_one_nanosecond_more_it_does_not(
+            tasks in set(true), reserved_ns in 0_u64..4,
+        ) {
+            if let Err(misfit) = fits(&tasks, reserved_ns)
+                && misfit.cause != Cause::Intricate
             {
-                let mut changed = tasks.clone();
-                changed[misfit.task].budget_ns = budget_ns;
-                prop_assert!(fits(&changed, 0).is_ok());
-                changed[misfit.task].budget_ns = budget_ns + 1;
-                prop_assert!(fits(&changed, 0).is_err());
+                let last = tasks.len() - 1;
+                let with = |budget_ns| {
+                    let mut changed = tasks.clone();
+                    changed[last].budget_ns = budget_ns;
+                    fits(&changed, reserved_ns).is_ok()
+                };
+                prop_assert_eq!(misfit.asked, last);
+                let fits_ns = misfit.budget_fits_ns.unwrap_or(0);
+                // On one worker no longer one does either, and each shorter one does.
+                prop_assert!((1..=fits_ns).all(with));
+                prop_assert!(!(fits_ns + 1..=tasks[last].budget_ns).any(with));
             }
         }
 
         #[test]
         fn divided_tasks_fit_on_their_workers(tasks in set(true), workers in 1_usize..4) {
-            if let Ok(worker_of) = divide(&tasks, workers, 0) {
-                for worker in 0..workers {
-                    let here: Vec<_> =
-                        tasks.iter().zip(&worker_of).filter(|(_, on)| **on == worker).map(|(task, _)| *task).collect();
-                    prop_assert!(here.is_empty() || fits(&here, 0).is_ok());
+            match divide(&tasks, workers, 0) {
+                Some(worker_of) => prop_assert!(all_fit(&tasks, &worker_of, workers)),
+                None => prop_assert!(workers > 1 || fits(&tasks, 0).is_err()),
+            }
+        }
+
+        #[test]
+        fn one_more_task_is_admitted_beside_the_others_and_the_budget_that_is_named_would_be(
+            tasks in prop::collection::vec(set(true), 1..4), workers in 1_usize..4,
+        ) {
+            let (mut admitted, mut worker_of) = (Vec::new(), Vec::new());
+            for task in tasks.concat() {
+                let with = |budget_ns| {
+                    let mut all = admitted.clone();
+                    all.push(TaskTimes { budget_ns, ..task });
+                    admit(&all, &worker_of, workers, 0)
+                };
+                match with(task.budget_ns) {
+                    Ok(placed) => {
+                        admitted.push(task);
+                        prop_assert!(all_fit(&admitted, &placed, workers));
+                        worker_of = placed;
+                    }
+                    Err(misfit) if misfit.cause != Cause::Intricate => {
+                        prop_assert_eq!(misfit.asked, admitted.len());
+                        let fits_ns = misfit.budget_fits_ns.unwrap_or(0);
+                        prop_assert!(fits_ns == 0 || with(fits_ns).is_ok());
+                        prop_assert!(with(fits_ns + 1).is_err());
+                    }
+                    Err(_) => {}
                 }
-            } else {
-                prop_assert!(workers > 1 || fits(&tasks, 0).is_err());
             }
         }
     }
@@ -364,16 +494,59 @@ mod tests {
     fn a_refusal_explains_itself() {
         let misfit = fits(&[task(10, 10, 5), task(100, 100, 20)], 0).unwrap_err();
         let text = misfit.to_string();
-        assert!(text.contains("within 10 ns") && text.contains("task 1") && text.contains("budget of 6 ns"), "{text}");
+        for part in [
+            "within 10 ns there may be 5 ns",
+            "after 19 ns of a job of task 1 that",
+            "task 1 breaks it",
+            "70.0 % of one worker",
+            "task 1 fits with a budget of 6 ns",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
         let misfit = fits(&[task(10, 10, 6), task(10, 10, 6)], 0).unwrap_err();
         assert_eq!((misfit.cause, misfit.budget_fits_ns), (Cause::Utilisation, Some(4)));
+    }
+
+    #[test]
+    fn a_refusal_is_about_the_task_that_is_asked_about_whichever_comes_first() {
+        // The new one has the higher utilisation, and the old one blocks it.
+        let misfit = admit(&[task(100, 100, 6), task(10, 10, 6)], &[0], 1, 0).unwrap_err();
+        assert_eq!((misfit.task, misfit.asked, misfit.blocking_ns, misfit.budget_fits_ns), (0, 1, 5, Some(5)));
+        let misfit = admit(&[task(100, 100, 1), task(1_000, 1_000, 999)], &[0], 1, 0).unwrap_err();
+        assert_eq!((misfit.task, misfit.asked, misfit.budget_fits_ns), (1, 1, Some(100)));
+        // Beside one that takes all there is nothing fits.
+        let misfit = admit(&[task(10, 10, 10), task(10, 10, 1)], &[0], 1, 0).unwrap_err();
+        assert_eq!((misfit.cause, misfit.asked, misfit.budget_fits_ns), (Cause::Utilisation, 1, None));
+        assert!(misfit.to_string().contains("no budget of task 1 fits"), "{misfit}");
+    }
+
+    #[test]
+    fn on_several_workers_a_refusal_tells_the_worker_from_all_of_them() {
+        let misfit = admit(&[task(10, 10, 6), task(10, 10, 6), task(10, 10, 7)], &[0, 1], 2, 0).unwrap_err();
+        let text = misfit.to_string();
+        assert_eq!((misfit.workers, misfit.asked, misfit.budget_fits_ns), (2, 2, Some(4)));
+        assert!(
+            text.contains("none of 2 workers has room; on the one with most the tasks would take 130.0 %"),
+            "{text}"
+        );
+        assert!(text.contains("190.0 % of one worker"), "{text}");
+    }
+
+    #[test]
+    fn what_fits_on_no_worker_is_admitted_where_dividing_all_anew_makes_room() {
+        let tasks = [task(10, 10, 3), task(10, 10, 3), task(10, 10, 7), task(10, 10, 7)];
+        let placed = admit(&tasks[..3], &[0, 0], 2, 0).unwrap();
+        assert_eq!(placed, [0, 0, 1]);
+        let placed = admit(&tasks, &placed, 2, 0).unwrap();
+        assert!(all_fit(&tasks, &placed, 2));
     }
 
     #[test]
     fn what_runs_outside_of_the_set_blocks_it() {
         assert!(fits(&[task(10, 10, 5)], 6).is_ok());
         let misfit = fits(&[task(10, 10, 5)], 7).unwrap_err();
-        assert!(matches!(misfit.cause, Cause::Demand { interval_ns: 10, demand_ns: 5, blocking_ns: 6 }), "{misfit}");
+        assert!(matches!(misfit.cause, Cause::Demand { interval_ns: 10, demand_ns: 5, blocker: None }), "{misfit}");
+        assert!(misfit.to_string().contains("after 6 ns of a job without a guarantee"), "{misfit}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod thread;
 mod timers;
 mod wheel;
 
-pub use admission::{Cause, Fit, Misfit, POINTS_MAX, TaskTimes, divide, fits};
+pub use admission::{Cause, Fit, Misfit, POINTS_MAX, TaskTimes, admit, divide, fits};
 pub use error::SchedulerError;
 pub use margin::{Margin, Sleep, Spin};
 pub use period::{MissedTicks, NextTick};

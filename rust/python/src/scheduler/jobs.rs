@@ -8,7 +8,7 @@ use crate::node::{detached, lock};
 use chronofabric_clock::TimeSource;
 use chronofabric_scheduler::{
     Cause, Class, DeadlineQueue as Queue, Granted, JobHandle, Margin, Realtime, Refused, SchedulerError, TaskTimes,
-    divide, fits,
+    admit, fits,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -435,11 +435,13 @@ impl QueuedJob {
     }
 }
 
-/// Whether tasks of `(period_ns, deadline_ns, budget_ns)` fit on some workers, and why.
+/// Whether one more task fits on some workers, and why: tasks of `(period_ns, deadline_ns, budget_ns)` of which the last is
+/// new, and the workers of the others.
 #[pyfunction]
 pub(crate) fn admission<'py>(
     py: Python<'py>,
     tasks: Vec<(u64, u64, u64)>,
+    worker_of: Vec<usize>,
     workers: usize,
     reserved_ns: u64,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -456,7 +458,7 @@ pub(crate) fn admission<'py>(
     }
     let answer = PyDict::new(py);
     let (outcome, blocking_ns) = py.detach(|| {
-        let outcome = divide(&tasks, workers, reserved_ns);
+        let outcome = admit(&tasks, &worker_of, workers, reserved_ns);
         let blocking_ns = match &outcome {
             Ok(worker_of) => {
                 (0..workers).filter_map(|worker| blocking_on(&tasks, worker_of, worker, reserved_ns)).max()
@@ -476,11 +478,11 @@ pub(crate) fn admission<'py>(
         Err(misfit) => {
             answer.set_item("reason", misfit.to_string())?;
             answer.set_item("task", misfit.task)?;
+            answer.set_item("blocking_ns", misfit.blocking_ns)?;
             answer.set_item("budget_fits_ns", misfit.budget_fits_ns)?;
-            if let Cause::Demand { interval_ns, demand_ns, blocking_ns } = misfit.cause {
+            if let Cause::Demand { interval_ns, demand_ns, .. } = misfit.cause {
                 answer.set_item("interval_ns", interval_ns)?;
                 answer.set_item("demand_ns", demand_ns)?;
-                answer.set_item("blocking_ns", blocking_ns)?;
             }
         }
     }

@@ -6,6 +6,7 @@ many events, through a file descriptor that it watches, so a publisher never wai
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +15,7 @@ from weakref import WeakKeyDictionary, ref
 from chronofabric._core import bus as _bus
 from chronofabric._core import html_table
 from chronofabric._core.bus import Batch, DeadLetter, Event, Flag, Pattern, PreparedPublish, regex
-from chronofabric.errors import ReceiveTimeout
+from chronofabric.errors import ArgumentError, ReceiveTimeout
 
 if TYPE_CHECKING:
     import asyncio
@@ -113,6 +114,11 @@ class NativeFunction:
     keep
         Whatever keeps the function alive.
 
+    Raises
+    ------
+    ArgumentError
+        The address cannot be one.
+
     Examples
     --------
     >>> import ctypes, chronofabric as cf
@@ -129,6 +135,12 @@ class NativeFunction:
 
     address: int
     keep: object = None
+
+    def __post_init__(self) -> None:
+        if type(self.address) is not int or not 0 < self.address <= 2 * sys.maxsize + 1:
+            hint = "it must be the address of a C function: a whole number above 0 that fits a pointer"
+            text = f"address is {self.address!r}; {hint}"
+            raise ArgumentError(text, argument="address", value=self.address, hint=hint)
 
 
 class Subscription(_bus.Subscription):

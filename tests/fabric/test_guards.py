@@ -707,7 +707,6 @@ class TestWrongArguments:
             ({"when": "value > 1", "deadline": "soon"}, "deadline"),
             ({"when": "value > 1", "deadline": -1}, "deadline"),
             ({"when": "value > 1", "do": 5}, "do"),
-            ({"when": "value > 1", "do": cf.NativeFunction(0)}, "address"),
             ({"when": "value > 1", "action": "sing"}, "action"),
             ({"when": "value > 1", "action": 5}, "action"),
             ({"when": "value > 1", "action": {"kind": "publish"}}, "action"),

@@ -572,6 +572,9 @@ def test_a_latest_start_needs_best_effort_and_a_clock(clock):
         ({"on_overrun": "kill"}, "on_overrun"),
         ({"otherwise": "wait"}, "otherwise"),
         ({"function": 5}, "function"),
+        ({"function": lambda event: None}, "function"),
+        ({"name": 5}, "name"),
+        ({"name": ""}, "name"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(scheduler, options, named):
@@ -582,17 +585,66 @@ def test_what_cannot_be_is_refused_by_name(scheduler, options, named):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "named"),
     [
-        {"workers": 0},
-        {"jobs_max": 0},
-        {"reserved": -1},
-        {"tolerance": math.nan},
-        {"order": "shortest"},
-        {"spin": "2 s"},
-        {"spin": "soon"},
+        ({"name": 5}, "name"),
+        ({"workers": 0}, "workers"),
+        ({"jobs_max": 0}, "jobs_max"),
+        ({"reserved": -1}, "reserved"),
+        ({"tolerance": math.nan}, "tolerance"),
+        ({"order": "shortest"}, "order"),
+        ({"spin": "2 s"}, "spin"),
+        ({"spin": "soon"}, "spin"),
+        ({"loop": 5}, "loop"),
+        ({"realtime": "fifo"}, "realtime"),
+        ({"realtime": {"scheduling": "fifo"}}, "realtime"),
     ],
 )
-def test_a_scheduler_with_impossible_options_is_not_made(options):
-    with pytest.raises(cf.ArgumentError):
+def test_a_scheduler_with_impossible_options_is_not_made(options, named):
+    with pytest.raises(cf.ArgumentError, match=f"^{named} is .*; ") as caught:
         Scheduler(**options)
+    assert (caught.value.argument, caught.value.value) == (named, options[named])
+
+
+@pytest.mark.parametrize("options", [{"name": 5}, {"priority": 1.5}, {"function": lambda event: None}])
+def test_what_cannot_be_is_not_submitted(scheduler, options):
+    with pytest.raises(cf.ArgumentError) as caught:
+        scheduler.submit(**({"function": print, "deadline": "1 ms"} | options))
+    assert [caught.value.argument] == list(options)
+    assert scheduler.report()["once"]["released"] == 0
+
+
+@pytest.mark.parametrize("jobs_max", [0, -1, 1.5, "many", True, 2**70])
+def test_a_queue_of_an_impossible_size_is_not_made(jobs_max):
+    with pytest.raises(cf.ArgumentError, match=r"^jobs_max is .*; it must be a whole number of at least 1") as caught:
+        DeadlineQueue(jobs_max)
+    assert (caught.value.argument, caught.value.value) == ("jobs_max", jobs_max)
+
+
+@pytest.mark.parametrize(
+    ("options", "named", "way_out"),
+    [
+        ({"priority": 300}, "priority", "from 0 to 255"),
+        ({"priority": -1}, "priority", "from 0 to 255"),
+        ({"priority": True}, "priority", "from 0 to 255"),
+        ({"deadline": 2**63}, "deadline", "2262"),
+        ({"deadline": "5 ms"}, "deadline", "datetime"),
+    ],
+)
+def test_what_a_queue_cannot_order_is_refused_by_name(options, named, way_out):
+    queue = DeadlineQueue()
+    with pytest.raises(cf.ArgumentError, match=f"^{named} is .*{way_out}") as caught:
+        queue.push("a", **({"deadline": 1} | options))
+    assert (caught.value.argument, caught.value.value) == (named, options[named])
+    assert len(queue) == 0
+
+
+def test_a_task_of_python_below_the_switch_interval_is_warned_of(caplog, clock):
+    with Scheduler() as owner, Scheduler(clock=clock) as simulated:
+        owner.task(print, period="1 h", budget="1 us")
+        owner.task(cf.Flag(), period="1 s", deadline="1 ms", budget="1 us")
+        simulated.task(print, period="1 ms", budget="1 us")
+        assert not caplog.records
+        owner.task(print, period="1 h", deadline="4 ms", budget="1 us", name="control")
+    [record] = caplog.records
+    assert "task control is to be called within 4 ms" in record.getMessage()

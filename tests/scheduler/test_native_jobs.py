@@ -74,6 +74,13 @@ def test_a_native_job_cannot_be_asked_to_stop(clock):
     assert caught.value.argument == "on_overrun"
 
 
+@pytest.mark.parametrize("address", [0, -1, "x", 1.5, True, None, 2**64])
+def test_what_is_no_address_is_no_native_function(address):
+    with pytest.raises(cf.ArgumentError, match=r"^address is .*; it must be the address of a C function") as caught:
+        cf.NativeFunction(address)
+    assert caught.value.argument == "address"
+
+
 # In the threads of the workers
 
 

@@ -193,6 +193,11 @@ class DeadlineQueue:
         What says whether a job can still be done in time: the name of a registered time source or a time source. Only
         for jobs that are pushed with a `latest_start`.
 
+    Raises
+    ------
+    ArgumentError
+        An argument has a value that cannot be used.
+
     Examples
     --------
     >>> import chronofabric as cf
@@ -232,7 +237,8 @@ class DeadlineQueue:
         Raises
         ------
         ArgumentError
-            A latest start without `best_effort`, or without a clock of the queue.
+            An argument has a value that cannot be used, such as a latest start without `best_effort`, or without a
+            clock of the queue.
         JobLimitError
             As many jobs wait as may.
         ClosedError
@@ -397,5 +403,6 @@ def admission(
 ) -> dict[str, Any]:
     """Say whether one more task fits on some workers, and why.
 
-    Tasks are ``(period_ns, deadline_ns, budget_ns)``, the last of them new; the others are on the workers that are given.
+    Tasks are ``(period_ns, deadline_ns, budget_ns)``, the last of them new; for the others it is given on which workers
+    they are.
     """

@@ -16,7 +16,8 @@ from chronofabric.duration import nanoseconds
 from chronofabric.errors import AdmissionError, ArgumentError, ClosedError, ForkedError, JobLimitError
 from chronofabric.scheduler.admission import Admission, Times, judge, times_of
 from chronofabric.scheduler.jobs import CancelledTasks, Job, Miss, MissedJob, Overrun, Task
-from chronofabric.scheduler.realtime import Realtime, Refused
+from chronofabric.scheduler.promise import warn_below_switch_interval
+from chronofabric.scheduler.realtime import Realtime, Refused, realtime_of
 from chronofabric.scheduler.timers import Target, checked_count, one_of
 from chronofabric.scheduler.work import Work, natively, nothing, work_of
 from chronofabric.scheduler.workers import FINISH_S, Workers
@@ -116,7 +117,9 @@ class Scheduler:
         self.order = order
         self._reserved_ns = nanoseconds(reserved, argument="reserved")
         self.tolerance_ns = nanoseconds(tolerance, argument="tolerance")
-        asked = realtime or Realtime()
+        asked = realtime_of(realtime)
+        if loop is not None:
+            _check_loop(loop)
         self._workers = Workers(name, workers, clock=clock, jobs_max=jobs_max, spin=spin, realtime=asked)
         self._timers = self._workers.timers
         self._name = name
@@ -163,7 +166,8 @@ class Scheduler:
         budget
             How long one job takes at most. Guarantees hold as long as this does.
         deadline
-            By when a job should be done, from its arrival; by default the period, and at most that.
+            By when a job should be done, from its arrival; by default the period, and at most that. One of a job of
+            Python that is shorter than the switch interval (5 ms by default) is warned of in the log.
         kind
             ``"periodic"``: jobs come by themselves while the scheduler runs. ``"sporadic"``: by `Task.release`, at most
             one a period; one that is released sooner comes when the period is over.
@@ -234,6 +238,8 @@ class Scheduler:
                 if times[2] > self._reserved_ns:
                     text = "task %s runs without a guarantee and for longer than is reserved: it can make others miss"
                     _logger.warning(text, work.name)
+            if work.act is None and not self._workers.simulated:
+                warn_below_switch_interval(f"task {work.name}", times[1])
             self._tasks.append(task)
             if kind == "periodic":
                 task._timer = self._timers._periodic_for(self._arrival(task), times[0], missed)
@@ -546,6 +552,14 @@ class Scheduler:
                 await self._workers.coroutines.finish(FINISH_S)
             await loop.run_in_executor(None, self._workers.join)
         self.close()
+
+
+def _check_loop(loop: object) -> None:
+    import asyncio
+
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        hint = "it must be an event loop, such as asyncio.get_running_loop() returns"
+        raise ArgumentError(f"loop is {loop!r}; {hint}", argument="loop", value=loop, hint=hint)
 
 
 def _checked_priority(priority: object) -> None:

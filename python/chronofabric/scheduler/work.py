@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chronofabric.errors import ArgumentError
-from chronofabric.scheduler.functions import is_coroutine_function
+from chronofabric.scheduler.functions import arguments_needed, is_coroutine_function
 from chronofabric.scheduler.jobs import CURRENT, Job
 from chronofabric.scheduler.timers import native
 
@@ -35,12 +35,19 @@ def work_of(do: object, name: str | None) -> Work:
     ArgumentError
         It cannot be done.
     """
+    if name is not None and (not isinstance(name, str) or not name):  # type: ignore[redundant-expr]
+        hint = "it must be a text that is not empty; left out, it is the name of the function"
+        raise ArgumentError(f"name is {name!r}; {hint}", argument="name", value=name, hint=hint)
     called = name or getattr(do, "__qualname__", None) or type(do).__name__
     if (act := native(do)) is not None:
         return Work(called, nothing, act, False)
     if not callable(do):
         hint = "give a function or coroutine function without arguments, or a native action, as to timers"
         raise ArgumentError(f"function is {do!r}; {hint}", argument="function", value=do, hint=hint)
+    if (needed := arguments_needed(do)) > 0:
+        hint = "give one without parameters, or functools.partial with what it needs"
+        text = f"'{called}' needs {needed} arguments, and is called with none; {hint}"
+        raise ArgumentError(text, argument="function", value=do, hint=hint)
     return Work(called, do, None, is_coroutine_function(do))
 
 

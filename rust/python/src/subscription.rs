@@ -285,7 +285,7 @@ pub(crate) fn duration_ns(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<
 }
 
 /// A whole number of at least `least`.
-fn count_of(value: &Bound<'_, PyAny>, argument: &str, least: usize) -> PyResult<usize> {
+pub(crate) fn count_of(value: &Bound<'_, PyAny>, argument: &str, least: usize) -> PyResult<usize> {
     let number = value.extract::<usize>().ok().filter(|_| !value.is_instance_of::<pyo3::types::PyBool>());
     number.filter(|number| *number >= least).ok_or_else(|| {
         errors::argument(value.py(), argument, value, &format!("it must be a whole number of at least {least}"))

@@ -5,13 +5,14 @@ use super::{Asked, Service, Timers, refusals, scheduler_error};
 use crate::clock::{instant_ns, source_of};
 use crate::errors;
 use crate::node::{detached, lock};
+use crate::subscription::count_of;
 use chronofabric_clock::TimeSource;
 use chronofabric_scheduler::{
     Cause, Class, DeadlineQueue as Queue, Granted, JobHandle, Margin, Realtime, Refused, SchedulerError, TaskTimes,
     admit, fits,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBool, PyDict};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant};
 const CLASS: &str = "class";
 /// How long a worker waits before it looks whether its process still is the one that it began in.
 const SLICE: Duration = Duration::from_millis(500);
+
+/// How many jobs may wait, where nobody says.
+const JOBS_MAX: usize = 65_536;
 
 /// A job that waits.
 pub(crate) enum Entry {
@@ -326,12 +330,9 @@ impl DeadlineQueue {
 #[pymethods]
 impl DeadlineQueue {
     #[new]
-    #[pyo3(signature = (jobs_max = 65_536, *, clock = None))]
-    fn new(py: Python<'_>, jobs_max: usize, clock: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        if jobs_max == 0 {
-            let value = jobs_max.into_pyobject(py)?;
-            return Err(errors::argument(py, "jobs_max", value.as_any(), "it must be at least 1"));
-        }
+    #[pyo3(signature = (jobs_max = None, *, clock = None))]
+    fn new(jobs_max: Option<&Bound<'_, PyAny>>, clock: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let jobs_max = jobs_max.map_or(Ok(JOBS_MAX), |jobs_max| count_of(jobs_max, "jobs_max", 1))?;
         let (guaranteed, best_effort) = (Queue::new(jobs_max), Queue::new(jobs_max));
         let state = State { guaranteed, best_effort, sleepers: 0, closed: false, closes: false };
         let source = clock.map(source_of).transpose()?;
@@ -344,17 +345,18 @@ impl DeadlineQueue {
     }
 
     /// Adds a job.
-    #[pyo3(signature = (job, deadline, *, priority = 0, best_effort = false, latest_start = None))]
+    #[pyo3(signature = (job, deadline, *, priority = None, best_effort = false, latest_start = None))]
     fn push(
         &self,
         job: Py<PyAny>,
         deadline: &Bound<'_, PyAny>,
-        priority: u8,
+        priority: Option<&Bound<'_, PyAny>>,
         best_effort: bool,
         latest_start: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<QueuedJob> {
         let py = deadline.py();
         let deadline_ns = instant_ns(deadline, "deadline")?;
+        let priority = priority.map_or(Ok(0), priority_of)?;
         if let Some(instant) = latest_start
             && (!best_effort || self.0.source.is_none())
         {
@@ -418,6 +420,11 @@ impl DeadlineQueue {
         lock(&self.0.state).closes = true;
         self.0.changed.notify_all();
     }
+}
+
+fn priority_of(value: &Bound<'_, PyAny>) -> PyResult<u8> {
+    let number = value.extract::<u8>().ok().filter(|_| !value.is_instance_of::<PyBool>());
+    number.ok_or_else(|| errors::argument(value.py(), "priority", value, "it must be a whole number from 0 to 255"))
 }
 
 #[pymethods]

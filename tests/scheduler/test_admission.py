@@ -62,8 +62,8 @@ def test_a_refusal_by_several_workers_tells_one_from_all(clock):
         answer = scheduler.would_admit(period="10 ms", budget="7 ms")
         assert answer.utilisation == pytest.approx(1.9)
         assert answer.reason == (
-            "none of 2 workers has room; on the one with most the tasks would take 130.0 % of its time (utilisation of "
-            "all tasks together: 190.0 % of one worker): the new task fits with a budget of 4000000 ns"
+            "none of 2 workers has room; on the one with most the tasks would take 130.0 % of the worker's time "
+            "(utilisation of all tasks together: 190.0 % of one worker): the new task fits with a budget of 4000000 ns"
         )
         assert scheduler.would_admit(period="10 ms", budget="4 ms").admitted
 

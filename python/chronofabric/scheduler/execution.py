@@ -199,6 +199,20 @@ class Scheduler:
             It does not fit; the error says why, and what would.
         ArgumentError
             An argument has a value that cannot be used.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> clock = cf.SimulatedClock()
+        >>> with cf.scheduler.Scheduler(clock=clock) as scheduler:
+        ...     log = scheduler.task(lambda: print("log"), period="20 ms", budget="2 ms", missed="skip")
+        ...     control = scheduler.task(lambda: print("control"), period="10 ms", deadline="5 ms", budget="1 ms")
+        ...     _ = clock.advance("20 ms")
+        ...     control.report()["late_starts"]
+        control
+        control
+        log
+        0
         """
         one_of("kind", kind, ("periodic", "sporadic"))
         one_of("missed", missed, ("catch-up", "skip", "delay"))
@@ -254,6 +268,22 @@ class Scheduler:
         ----------
         period, budget, deadline
             As for `task`.
+
+        Raises
+        ------
+        ArgumentError
+            An argument has a value that cannot be used.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> with cf.scheduler.Scheduler(clock=cf.SimulatedClock()) as scheduler:
+        ...     control = scheduler.task(print, period="10 ms", budget="6 ms", name="control")
+        ...     answer = scheduler.would_admit(period="20 ms", budget="9 ms")
+        ...     answer.admitted, answer.utilisation, answer.budget_fits_ns
+        ...     scheduler.would_admit(period="20 ms", budget="4 ms").admitted
+        (False, 1.05, 4000001)
+        True
         """
         times = times_of(period, deadline, budget)
         with self._lock:
@@ -333,10 +363,26 @@ class Scheduler:
 
         Raises
         ------
+        ArgumentError
+            An argument has a value that cannot be used.
         JobLimitError
             As many jobs wait as may.
         ClosedError
             The scheduler is closed.
+
+        Examples
+        --------
+        >>> import chronofabric as cf
+        >>> clock = cf.SimulatedClock()
+        >>> with cf.scheduler.Scheduler(clock=clock) as scheduler:
+        ...     _ = scheduler.submit(lambda: print("tidy up"), deadline="1 s")
+        ...     _ = scheduler.submit(lambda: print("answer"), deadline="5 ms")
+        ...     unwanted = scheduler.submit(lambda: print("never"), deadline="2 s")
+        ...     unwanted.cancel()
+        ...     _ = clock.advance("1 ms")
+        True
+        answer
+        tidy up
         """
         _checked_priority(priority)
         work = self._work_of(function, name)

@@ -107,7 +107,7 @@ impl fmt::Display for Misfit {
             write!(formatter, "none of {workers} workers has room; on the one with most ")?;
         }
         match self.cause {
-            Cause::Utilisation => write!(formatter, "the tasks would take {of_worker:.1} % of its time")?,
+            Cause::Utilisation => write!(formatter, "the tasks would take {of_worker:.1} % of the worker's time")?,
             Cause::Demand { interval_ns, demand_ns, blocker } => {
                 write!(formatter, "within {interval_ns} ns there may be {demand_ns} ns to do")?;
                 match blocker {

@@ -79,6 +79,49 @@ def test_a_running_scheduler_that_nobody_refers_to_is_collected_and_its_threads_
     assert flag.count == count
 
 
+def test_a_scheduler_on_a_simulated_clock_is_collected_too(clock):
+    ran: list[int] = []
+
+    def begin():
+        scheduler = Scheduler(clock=clock).__enter__()
+        scheduler.task(lambda: ran.append(1), period="10 ms", budget="1 ms")
+        scheduler.task(cf.Flag(), period="10 ms", budget="1 ms", on_miss="dead-letter")
+        clock.advance("25 ms")
+        return weakref.ref(scheduler)
+
+    known = begin()
+    gc.collect()
+    assert known() is None
+    clock.advance("1 s")
+    assert len(ran) == 2
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_dead_letters_keep_no_scheduler(native):
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        entered.set()
+        leave.wait(20)
+
+    def begin():
+        scheduler = Scheduler("late", tolerance=0)
+        scheduler.start()
+        scheduler.submit(hold, deadline="1 s")
+        assert entered.wait(20)
+        do = cf.Flag() if native else print
+        task = scheduler.task(do, period="1 ms", budget="10 us", kind="sporadic", on_miss="dead-letter")
+        task.release()
+        threading.Event().wait(0.01)
+        leave.set()
+        until(lambda: scheduler.dead_letters)
+        return weakref.ref(scheduler)
+
+    known = begin()
+    until(lambda: gc.collect() >= 0 and known() is None)
+    until(lambda: threads_of("late") == [])
+
+
 def test_what_waits_when_a_scheduler_is_dropped_still_runs():
     entered, leave, ran, flag = threading.Event(), threading.Event(), threading.Event(), cf.Flag()
 

@@ -15,7 +15,7 @@ from chronofabric._core import scheduler as _scheduler
 from chronofabric.duration import nanoseconds
 from chronofabric.errors import AdmissionError, ArgumentError, ClosedError, ForkedError, JobLimitError
 from chronofabric.scheduler.admission import Admission, Times, judge, times_of
-from chronofabric.scheduler.jobs import CancelledTasks, Job, Miss, MissedJob, Overrun, Task
+from chronofabric.scheduler.jobs import CancelledTasks, DeadLetters, Job, Miss, MissedJob, Overrun, Task
 from chronofabric.scheduler.promise import warn_below_switch_interval
 from chronofabric.scheduler.realtime import Realtime, Refused, realtime_of
 from chronofabric.scheduler.timers import Target, checked_count, one_of
@@ -126,6 +126,7 @@ class Scheduler:
         self._lock = threading.RLock()
         self._tasks: list[Task] = []
         self._cancelled = CancelledTasks()
+        self._dead_letters = DeadLetters()
         self._once = Task(
             self, nothing, "once", (0, 0, 0), priority=0, on_miss="run", on_overrun="report", guaranteed=False
         )
@@ -481,7 +482,7 @@ class Scheduler:
     @property
     def dead_letters(self) -> tuple[MissedJob, ...]:
         """Jobs that were put to the dead letters, oldest first; of more than 1 024 the newest."""
-        return self._workers.dead_letters[0]
+        return self._dead_letters.report()[0]
 
     def report(self) -> dict[str, Any]:
         """Return its figures: a row for each task, one for what was submitted once, and one for all cancelled tasks.
@@ -504,7 +505,7 @@ class Scheduler:
         with self._lock:
             tasks = list(self._tasks)
             cancelled = self._cancelled.report()
-        _, lost = self._workers.dead_letters
+        _, lost = self._dead_letters.report()
         return {
             "name": self._name,
             "workers": len(self._workers.queues),

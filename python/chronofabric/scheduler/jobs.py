@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from chronofabric._core.scheduler import ExecutionTime, NativeTask, QueuedJob, Timer
     from chronofabric.scheduler.execution import Scheduler
 
-__all__ = ["CancelledTasks", "Job", "Miss", "MissedJob", "Overrun", "Task", "current_job"]
+__all__ = ["CancelledTasks", "DeadLetters", "Job", "Miss", "MissedJob", "Overrun", "Task", "current_job"]
 
 Miss = Literal["run", "skip", "dead-letter"]
 Overrun = Literal["report", "demote", "stop"]
 
+_DEAD_LETTERS_MAX = 1024
 _OUTCOMES = ("completed", "skipped", "dead_lettered", "cancelled", "refused")
 """What a job that was released ends as."""
 _COUNTS = ("released", "missed_ticks", "started", "late_starts", "late_ends", *_OUTCOMES, "overruns", "errors")
@@ -275,6 +277,31 @@ class Task:
         ended = self._cancelled or self._scheduler.closed
         fired_only = ticks["fired"] - figures["released"] if ended else ticks["coalesced"] + ticks["discarded"]
         return figures | {"missed_ticks": ticks["missed_ticks"] + fired_only}
+
+
+class DeadLetters:
+    """The newest jobs that were put to the dead letters. They refer to their scheduler, and only that to them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: deque[MissedJob] = deque(maxlen=_DEAD_LETTERS_MAX)
+        self._lost = 0
+
+    def add(self, missed: MissedJob) -> None:
+        """Keep one; where there is no room the oldest goes."""
+        with self._lock:
+            self._lost += len(self._kept) == _DEAD_LETTERS_MAX
+            self._kept.append(missed)
+
+    def lose(self, count: int) -> None:
+        """Take note of some that could not be kept."""
+        with self._lock:
+            self._lost += count
+
+    def report(self) -> tuple[tuple[MissedJob, ...], int]:
+        """Return those that are kept, oldest first, and how many are not any more."""
+        with self._lock:
+            return tuple(self._kept), self._lost
 
 
 class CancelledTasks:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -28,7 +27,6 @@ __all__ = ["FINISH_S", "Workers"]
 
 FINISH_S = 5.0
 """How long closing waits for a job that runs; one that never returns is left behind."""
-_DEAD_LETTERS_MAX = 1024
 
 _logger = logging.getLogger("chronofabric.scheduler")
 
@@ -86,10 +84,7 @@ class Workers:
         self.running = False
         """Whether jobs begin."""
         self._name = name
-        self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._dead_letters: deque[MissedJob] = deque(maxlen=_DEAD_LETTERS_MAX)
-        self._dead_letters_lost = 0
         self._runs_soon = False
         self._runs_now = False
 
@@ -147,12 +142,6 @@ class Workers:
         """What was asked of the system and refused, each once."""
         of_workers = (refused for worker in self._workers for refused in worker.refused)
         return tuple(Refused(*refused) for refused in dict.fromkeys((*self.timers._core.refused, *of_workers)))
-
-    @property
-    def dead_letters(self) -> tuple[tuple[MissedJob, ...], int]:
-        """The dead letters, and how many older ones were let go of."""
-        with self._lock:
-            return tuple(self._dead_letters), self._dead_letters_lost
 
     # Jobs
 
@@ -275,9 +264,7 @@ class Workers:
         """Do what a task asks for with a job that is late and does not run; it is counted already."""
         task = missed.job._task
         if task._on_miss == "dead-letter":
-            with self._lock:
-                self._dead_letters_lost += len(self._dead_letters) == _DEAD_LETTERS_MAX
-                self._dead_letters.append(missed)
+            task._scheduler._dead_letters.add(missed)
         elif callable(task._on_miss):
             try:
                 task._on_miss(missed)
@@ -295,9 +282,8 @@ class Workers:
                 return
             deadline_ns = call.due_ns + task._times[1]
             job = Job(task.name, call.due_ns, deadline_ns, _bus.Flag(), nothing, task)
-            with self._lock:
-                # Those that found no room to wait for the interpreter.
-                self._dead_letters_lost += call.missed
+            # Those that found no room to wait for the interpreter.
+            task._scheduler._dead_letters.lose(call.missed)
             self._missed(MissedJob(job, call.fired_ns - deadline_ns))
 
         return Target(missed, task.name, None)

@@ -241,9 +241,10 @@ class Scheduler:
             )
             if work.act is not None:
                 self._make_native(task, work.act)
-            answer, workers = self._judge(work.name, times)
+            guaranteed = self._guaranteed()
+            answer, workers = self._judge(guaranteed, work.name, times)
             if answer.admitted:
-                for each, worker in zip([*self._guaranteed(), task], workers, strict=True):
+                for each, worker in zip([*guaranteed, task], workers, strict=True):
                     self._place(each, worker)
             elif otherwise == "refuse":
                 text = f"task '{work.name}' is not admitted: {answer.reason}"
@@ -288,14 +289,15 @@ class Scheduler:
         """
         times = times_of(period, deadline, budget)
         with self._lock:
-            return self._judge(None, times)[0]
+            return self._judge(self._guaranteed(), None, times)[0]
 
     def _guaranteed(self) -> list[Task]:
+        """Return those with a guarantee; a worker may take it from one at any time."""
         return [task for task in self._tasks if task.guaranteed]
 
-    def _judge(self, name: str | None, times: Times) -> tuple[Admission, list[int]]:
+    def _judge(self, guaranteed: list[Task], name: str | None, times: Times) -> tuple[Admission, list[int]]:
         """Judge one more task beside those with a guarantee."""
-        known = [(task.name, task._times, task._worker) for task in self._guaranteed()]
+        known = [(task.name, task._times, task._worker) for task in guaranteed]
         return judge(known, name, times, len(self._workers.queues), self._reserved_ns)
 
     def _work_of(self, function: object, name: str | None) -> Work:

@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 import chronofabric as cf
-from chronofabric.scheduler import Scheduler
+from chronofabric.scheduler import Scheduler, Timers
 from tests.semantics.helpers import until
 from tests.subprocesses import run_python
 
@@ -68,12 +68,13 @@ def test_a_running_scheduler_that_nobody_refers_to_is_collected_and_its_threads_
         scheduler.start()
         do = flag if native else done.set
         scheduler.task(do, period="2 ms", budget="500 us", on_miss="dead-letter")
-        return weakref.ref(scheduler)
+        return weakref.ref(scheduler), weakref.ref(scheduler._timers)
 
-    known = begin()
+    known, timers = begin()
     assert flag.wait("20 s") if native else done.wait(20)
     until(lambda: gc.collect() >= 0 and known() is None)
     until(lambda: threads_of("dropped") == [])
+    until(lambda: timers() is None)
     count = flag.count
     threading.Event().wait(0.01)
     assert flag.count == count
@@ -94,6 +95,17 @@ def test_a_scheduler_on_a_simulated_clock_is_collected_too(clock):
     assert known() is None
     clock.advance("1 s")
     assert len(ran) == 2
+
+
+def test_the_thread_of_timers_that_nobody_refers_to_ends_though_nothing_fires():
+    def begin():
+        timers = Timers("forgotten")
+        timers.after("1 h", print)
+        return weakref.ref(timers)
+
+    known = begin()
+    until(lambda: gc.collect() >= 0 and known() is None)
+    until(lambda: threads_of("forgotten") == [])
 
 
 @pytest.mark.parametrize("native", [False, True])

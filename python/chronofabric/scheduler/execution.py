@@ -20,7 +20,7 @@ from chronofabric.scheduler.promise import warn_below_switch_interval
 from chronofabric.scheduler.realtime import Realtime, Refused, realtime_of
 from chronofabric.scheduler.timers import Target, checked_count, one_of
 from chronofabric.scheduler.work import Work, natively, nothing, work_of
-from chronofabric.scheduler.workers import FINISH_S, Workers
+from chronofabric.scheduler.workers import FINISH_S, Workers, misses_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -312,7 +312,7 @@ class Scheduler:
         """Have the jobs of a task come and run without the interpreter; on a simulated clock, as those of Python do."""
         missed = None
         if task._on_miss not in ("run", "skip"):
-            missed = self._workers.misses_of(task)
+            missed = misses_of(task)
             self._timers._need_caller(missed)
         jobs = _scheduler.NativeTask(
             act,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeAlias
-from weakref import WeakSet, ref
+from weakref import WeakSet, finalize, ref
 
 from chronofabric._core import bus as _bus
 from chronofabric._core import clock as _clock
@@ -31,7 +32,7 @@ __all__ = ["Action", "Instant", "Timers"]
 Instant: TypeAlias = "datetime | _clock.Stamp | int"
 """A datetime with a time zone, a stamp, or integer nanoseconds since the Unix epoch."""
 
-STOP, _CALLS = 0, 1
+_STOP, _CALLS = 0, 1
 _SERVED_AT_ONCE = 64
 """How many calls are made before others that share the thread get their turn."""
 
@@ -508,6 +509,7 @@ class Timers:
                 name = f"chronofabric-{self._name}"
                 self._thread = threading.Thread(target=_run, args=(known, self._wakeups), name=name, daemon=True)
                 self._thread.start()
+                finalize(self, _end, self._wakeups, os.getpid()).atexit = False
 
     def serve(self) -> None:
         """Make the calls that wait, a fair share at a time."""
@@ -675,7 +677,7 @@ class Timers:
         armed = self._take_back()
         self._core.discard()
         if thread is not None:
-            self._wakeups.wake_with(STOP)
+            self._wakeups.wake_with(_STOP)
             if thread is not threading.current_thread():
                 thread.join(_FINISH_S)
         for task in list(self._tasks):
@@ -730,10 +732,16 @@ def _run(known: ref[Timers], wakeups: _bus.Wakeups) -> None:
     while True:
         tokens = wakeups.wait()
         timers = known()
-        if timers is None or STOP in tokens:
+        if timers is None or _STOP in tokens:
             return
         timers.serve()
         del timers
+
+
+def _end(wakeups: _bus.Wakeups, pid: int) -> None:
+    """Have the thread of timers that nobody refers to any more end; a forked child has none."""
+    if os.getpid() == pid:
+        wakeups.wake_with(_STOP)
 
 
 def checked_count(argument: str, value: object) -> None:

@@ -14,7 +14,7 @@ from chronofabric._core import scheduler as _scheduler
 from chronofabric.errors import ClosedError
 from chronofabric.scheduler.jobs import CURRENT, Job, MissedJob, Task
 from chronofabric.scheduler.realtime import Realtime, Refused
-from chronofabric.scheduler.timers import STOP, Target, Timers
+from chronofabric.scheduler.timers import Target, Timers
 from chronofabric.scheduler.work import nothing
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chronofabric.duration import Duration
     from chronofabric.scheduler.coroutines import Coroutines
 
-__all__ = ["FINISH_S", "Workers"]
+__all__ = ["FINISH_S", "Workers", "misses_of"]
 
 FINISH_S = 5.0
 """How long closing waits for a job that runs; one that never returns is left behind."""
@@ -119,7 +119,6 @@ class Workers:
             return
         for queue in self.queues:
             queue.finish()
-        self.timers._wakeups.wake_with(STOP)
 
     def join(self) -> None:
         """Wait for the jobs that run."""
@@ -202,7 +201,7 @@ class Workers:
         job._started_ns = self.timers.now()
         late_ns = task._account.begins(job.arrival_ns, job.deadline_ns, job._started_ns)
         if late_ns is not None:
-            self._missed(MissedJob(job, late_ns))
+            _missed(MissedJob(job, late_ns))
             return True
         if task._on_overrun == "stop":
             job._watch = self._watch(job)
@@ -260,33 +259,35 @@ class Workers:
             budget_ns = task._times[2]
             _logger.warning("a job of task %s took %d ns of its budget of %d ns", task.name, took_ns, budget_ns)
 
-    def _missed(self, missed: MissedJob) -> None:
-        """Do what a task asks for with a job that is late and does not run; it is counted already."""
-        task = missed.job._task
-        if task._on_miss == "dead-letter":
-            task._scheduler._dead_letters.add(missed)
-        elif callable(task._on_miss):
-            try:
-                task._on_miss(missed)
-            except BaseException as error:  # as with a job: whatever it raises, SystemExit too, the worker goes on
-                task._account.failed()
-                task._error = f"{type(error).__name__}: {error}"
-                _logger.exception("the handler of misses of task %s failed", task.name)
 
-    def misses_of(self, task: Task) -> Target:
-        """Return who is told of the misses of a native task, in the thread that lets jobs of Python come."""
-        known = ref(task)
+def misses_of(task: Task) -> Target:
+    """Return who is told of the misses of a native task, in the thread that lets jobs of Python come."""
+    known = ref(task)  # what timers refer to keeps nothing that refers to them
 
-        def missed(call: _scheduler.Call) -> None:
-            if (task := known()) is None:
-                return
-            deadline_ns = call.due_ns + task._times[1]
-            job = Job(task.name, call.due_ns, deadline_ns, _bus.Flag(), nothing, task)
-            # Those that found no room to wait for the interpreter.
-            task._scheduler._dead_letters.lose(call.missed)
-            self._missed(MissedJob(job, call.fired_ns - deadline_ns))
+    def missed(call: _scheduler.Call) -> None:
+        if (task := known()) is None:
+            return
+        deadline_ns = call.due_ns + task._times[1]
+        job = Job(task.name, call.due_ns, deadline_ns, _bus.Flag(), nothing, task)
+        # Those that found no room to wait for the interpreter.
+        task._scheduler._dead_letters.lose(call.missed)
+        _missed(MissedJob(job, call.fired_ns - deadline_ns))
 
-        return Target(missed, task.name, None)
+    return Target(missed, task.name, None)
+
+
+def _missed(missed: MissedJob) -> None:
+    """Do what a task asks for with a job that is late and does not run; it is counted already."""
+    task = missed.job._task
+    if task._on_miss == "dead-letter":
+        task._scheduler._dead_letters.add(missed)
+    elif callable(task._on_miss):
+        try:
+            task._on_miss(missed)
+        except BaseException as error:  # as with a job: whatever it raises, SystemExit too, the worker goes on
+            task._account.failed()
+            task._error = f"{type(error).__name__}: {error}"
+            _logger.exception("the handler of misses of task %s failed", task.name)
 
 
 def _for_worker(asked: Realtime, number: int) -> Realtime:

@@ -407,6 +407,26 @@ def test_a_coroutine_that_raises_is_counted_and_ends_nothing_else(error, caplog)
     assert "timer broken failed" in caplog.text
 
 
+def test_a_coroutine_whose_instant_comes_before_its_loop_waits_for_it():
+    entered, leave, called = threading.Event(), threading.Event(), threading.Event()
+
+    async def coroutine():
+        called.set()
+
+    with cf.Fabric("plant") as fabric:
+        fabric.on("hold")(lambda event: (entered.set(), leave.wait(20)))
+        fabric.publish("hold", 1)
+        assert entered.wait(20)
+        timer = fabric.timers.every("1 ms", coroutine)
+        while timer.report()["fired"] == 0:
+            threading.Event().wait(0.001)
+        # As the thread of the node does, where it was called for its timers before it is told to run a loop.
+        fabric.timers.serve()
+        assert timer.report()["called"] == 0
+        leave.set()
+        assert called.wait(20)
+
+
 def test_a_function_that_raises_is_counted_and_reported_and_the_timer_goes_on(clock, timers, caplog):
     def broken():
         raise SystemExit("no")

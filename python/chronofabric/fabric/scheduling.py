@@ -38,15 +38,18 @@ class NodeTimers(Timers):
     ) -> None:
         self._handlers = handlers
         self._entered = False
+        self._needs_loop = False
         self._switch_interval_s = switch_interval_s
         self._begin(name, clock, handlers.wakeups, handlers.TIMERS, timers_max=1 << 20, spin="auto", realtime=realtime)
 
     def _need_caller(self, target: Target) -> None:
+        self._needs_loop |= target.asynchronous
         self._handlers.need(target.asynchronous)
 
     def serve(self) -> None:
-        """Make the calls that wait, as soon as the node was entered."""
-        if self._entered:
+        """Make the calls that wait, as soon as the node was entered, and there is a loop if one is needed."""
+        # A thread that was called before it was told to run a loop serves again as soon as it does.
+        if self._entered and (self._loop is not None or not self._needs_loop):
             super().serve()
 
     def enter(self, loop: asyncio.AbstractEventLoop | None) -> None:

@@ -35,7 +35,7 @@ class Admission(NamedTuple):
     >>> answer = scheduler.would_admit(period="100 ms", budget="20 ms")
     >>> answer.admitted, answer.budget_fits_ns
     (False, 5000001)
-    >>> answer.reason.partition(": ")[2]
+    >>> answer.reason.rpartition(": ")[2]
     'the new task fits with a budget of 5000001 ns'
     """
 

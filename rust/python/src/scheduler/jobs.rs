@@ -330,7 +330,7 @@ impl DeadlineQueue {
 #[pymethods]
 impl DeadlineQueue {
     #[new]
-    #[pyo3(signature = (jobs_max = None, *, clock = None))]
+    #[pyo3(signature = (jobs_max = None, *, clock = None), text_signature = "(jobs_max=65536, *, clock=None)")]
     fn new(jobs_max: Option<&Bound<'_, PyAny>>, clock: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let jobs_max = jobs_max.map_or(Ok(JOBS_MAX), |jobs_max| count_of(jobs_max, "jobs_max", 1))?;
         let (guaranteed, best_effort) = (Queue::new(jobs_max), Queue::new(jobs_max));
@@ -345,7 +345,10 @@ impl DeadlineQueue {
     }
 
     /// Adds a job.
-    #[pyo3(signature = (job, deadline, *, priority = None, best_effort = false, latest_start = None))]
+    #[pyo3(
+        signature = (job, deadline, *, priority = None, best_effort = false, latest_start = None),
+        text_signature = "($self, job, deadline, *, priority=0, best_effort=False, latest_start=None)"
+    )]
     fn push(
         &self,
         job: Py<PyAny>,

@@ -483,7 +483,7 @@ def test_a_deadline_of_a_handler_below_the_switch_interval_is_warned_of(caplog):
 
 @pytest.mark.parametrize(("needs", "do"), [(1, lambda event: None), (2, lambda event, *, why: None)])
 def test_a_function_that_needs_arguments_is_refused(timers, needs, do):
-    with pytest.raises(cf.ArgumentError, match=f"needs {needs} arguments"):
+    with pytest.raises(cf.ArgumentError, match=f"of which it needs {needs};"):
         timers.after("1 ms", do)
 
 

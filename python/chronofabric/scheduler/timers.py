@@ -484,7 +484,7 @@ class Timers:
         called = name or getattr(do, "__qualname__", None) or repr(do)
         if (needed := arguments_needed(do)) > 0:
             hint = "give one without parameters, or functools.partial with what it needs"
-            text = f"'{called}' needs {needed} arguments, and is called with none; {hint}"
+            text = f"'{called}' cannot be called without arguments, of which it needs {needed}; {hint}"
             raise ArgumentError(text, argument="do", value=do, hint=hint)
         target = Target(do, called, budget_ns)
         self._need_caller(target)

@@ -46,7 +46,7 @@ def work_of(do: object, name: str | None) -> Work:
         raise ArgumentError(f"function is {do!r}; {hint}", argument="function", value=do, hint=hint)
     if (needed := arguments_needed(do)) > 0:
         hint = "give one without parameters, or functools.partial with what it needs"
-        text = f"'{called}' needs {needed} arguments, and is called with none; {hint}"
+        text = f"'{called}' cannot be called without arguments, of which it needs {needed}; {hint}"
         raise ArgumentError(text, argument="function", value=do, hint=hint)
     return Work(called, do, None, is_coroutine_function(do))
 

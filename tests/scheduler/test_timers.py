@@ -383,6 +383,7 @@ def test_cancelling_takes_back_a_call_that_waits(timers):
         while timers.report()["fired"] < 2:
             threading.Event().wait(0.001)
         assert (timer.cancel(), timer.cancel()) == (True, False)
+        assert timers._core.waiting == 0
         done = threading.Event()
         timers.after(0, done.set)
         leave.set()

@@ -92,6 +92,13 @@ impl Calls {
         }
     }
 
+    /// Drops the places of what was taken back: who cancels and arms again and again would fill it otherwise, while a call runs.
+    fn forget(&self, discarded: &Arc<Waiting>) {
+        let InTurn { ready, behind } = &mut *lock(&self.waiting);
+        ready.retain(|each| !Arc::ptr_eq(each, discarded));
+        behind.retain(|each| !Arc::ptr_eq(each, discarded));
+    }
+
     /// Takes back all that wait; how many.
     fn discard(&self) -> usize {
         let InTurn { ready, behind } = std::mem::take(&mut *lock(&self.waiting));

@@ -70,12 +70,13 @@ impl Waiting {
     }
 
     /// Takes back the calls that wait; how many.
-    pub(crate) fn discard(&self) -> usize {
+    pub(crate) fn discard(self: &Arc<Self>) -> usize {
         let discarded = std::mem::take(&mut lock(&self.firings).waiting).len();
-        if discarded > 0
-            && let Some((tally, _)) = self.tally.get()
-        {
-            tally.discarded(discarded as u64);
+        if discarded > 0 {
+            self.calls.forget(self);
+            if let Some((tally, _)) = self.tally.get() {
+                tally.discarded(discarded as u64);
+            }
         }
         discarded
     }
